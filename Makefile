@@ -1,0 +1,62 @@
+# One command for each habit. `make demo` and `make test` are all that a newcomer needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+# Tools find each other (buf calls its plugins) and the project through the virtual environment.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help demo test check gen lock format serve clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.venv/ok: requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "API GPU needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "This Python cannot make virtual environments: on Debian, apt-get install python3-venv"; exit 1; }
+	@echo "Installing the pinned dependencies into .venv ..."
+	@$(BIN)/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: .venv/ok ## make real videos on this machine: no FFmpeg, no GPU, no account needed
+	@python demo/run.py
+
+test: .venv/ok check ## everything that CI runs
+	@pytest
+
+serve: .venv/ok ## start the service on localhost:50051
+	@apigpu serve
+
+check: .venv/ok contract ## contract, formatting, lint, types, architecture
+	@ruff format --check . && ruff check .
+	@mypy
+	@lint-imports
+
+.proto-deps/ok: requirements-dev.txt tools/proto_deps.py | .venv/ok
+	@python tools/proto_deps.py .proto-deps && touch $@
+
+.PHONY: contract
+contract: .proto-deps/ok
+	@buf lint
+	@buf format --diff --exit-code proto
+	@buf breaking proto --against proto/released.binpb
+	@python tools/generate.py --check
+
+gen: .proto-deps/ok ## regenerate gen/ from proto/
+	@buf format -w proto
+	@python tools/generate.py
+
+lock: .venv/ok ## resolve the dependencies anew
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group dev -o requirements-dev.txt
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements-dev.txt -o requirements.txt
+
+format: .venv/ok ## format and fix what can be fixed
+	@ruff format . && ruff check --fix .
+
+clean: ## remove everything that the commands above made
+	@rm -rf .venv .proto-deps build dist demo/output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
