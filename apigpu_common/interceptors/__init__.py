@@ -1,0 +1,1 @@
+"""gRPC server interceptors that orchestrator and worker both use, one file each."""

@@ -1,0 +1,58 @@
+"""Rewrap a gRPC method handler with a new behaviour, keeping its kind and its serialisers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import grpc
+
+Behaviour = Callable[[Any, Any], Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for type checkers only
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]]
+# Puts a behaviour of one kind around another: (inner, handler, method name) -> outer
+Wrap = Callable[[Behaviour, Handler, str], Behaviour]
+
+
+class WrappingInterceptor(grpc.aio.ServerInterceptor):
+    """An interceptor that puts one function around unary answers and one around streams."""
+
+    def __init__(self, unary: Wrap, stream: Wrap) -> None:
+        self._unary = unary
+        self._stream = stream
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        if handler is None:  # unknown method: gRPC answers UNIMPLEMENTED
+            return None
+        wrap = self._stream if handler.response_streaming else self._unary
+        return rewrap(handler, wrap(behaviour_of(handler), handler, handler_call_details.method))
+
+
+def behaviour_of(handler: Handler) -> Behaviour:
+    """The function that serves the method."""
+    found = (
+        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    )
+    assert found is not None
+    return found
+
+
+def rewrap(handler: Handler, behaviour: Behaviour) -> Handler:
+    """`handler` with `behaviour` in place of its own."""
+    make: Callable[..., Handler]
+    if handler.request_streaming:
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+    else:
+        make = (
+            grpc.unary_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+    return make(behaviour, handler.request_deserializer, handler.response_serializer)
