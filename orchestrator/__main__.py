@@ -1,0 +1,32 @@
+"""`python -m orchestrator`: run the service with settings from the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from pydantic import ValidationError
+
+from apigpu_common.errors import ServiceError
+from apigpu_common.logs import set_up_logging
+from orchestrator.server import run
+from orchestrator.settings import Settings
+
+
+def main() -> int:
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        print(f"a setting is wrong: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    set_up_logging(settings.log_level)
+    try:
+        asyncio.run(run(settings))
+    except (ServiceError, OSError, RuntimeError) as error:
+        print(f"cannot serve: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

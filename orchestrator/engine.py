@@ -1,0 +1,269 @@
+"""The conductor, the only place that moves jobs: admits them, claims their tasks, has them
+done, hands over at the end. Knows nothing of RPCs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from apigpu.video.v1.job_pb2 import Job, JobEvent
+from google.rpc import code_pb2
+
+from apigpu_common.errors import InvalidInput, PreconditionFailed, ServiceError
+from orchestrator import ids
+from orchestrator.dispatch.base import Dispatcher
+from orchestrator.files import FileStorage
+from orchestrator.jobs import sources
+from orchestrator.jobs.filters import Condition
+from orchestrator.jobs.machine import JobMachine, is_final, item_ids
+from orchestrator.jobs.tasks import RetryPolicy, shard
+from orchestrator.ledger import Ledger
+from orchestrator.runner import Locate, TaskRunner
+from orchestrator.settings import Settings
+from orchestrator.store.interface import NewJob, Page, Store, Task
+from orchestrator.watch import WatchHub
+
+log = logging.getLogger(__name__)
+
+# How often to look for tasks that became free by time alone.
+_POLL_S = 0.5
+_RENEWALS_PER_LEASE = 3
+# Between a failure of our own (store away) and the next try.
+_PAUSE_AFTER_ERROR_S = 1.0
+
+
+@dataclass
+class _Running:
+    """A task that this process works on. stop: why it is being cancelled, if it is."""
+
+    task: Task
+    work: asyncio.Task[None]
+    stop: Literal["", "cancel", "hand over", "lease lost"] = ""
+
+
+class Engine:
+    """Accepts jobs, and has them done between `start` and `stop`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        storage: FileStorage,
+        dispatcher: Dispatcher,
+        hub: WatchHub,
+        locate: Locate,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._storage = storage
+        self._dispatcher = dispatcher
+        self._hub = hub
+        self._ledger = Ledger(store, hub)
+        self._runner = TaskRunner(
+            store,
+            self._ledger,
+            storage,
+            dispatcher,
+            locate,
+            RetryPolicy(settings.max_attempts),
+            settings.task_time_limit_s,
+        )
+        self._owner = secrets.token_hex(8)
+        self._running: dict[str, _Running] = {}
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._loops: list[asyncio.Task[None]] = []
+
+    # What callers may ask
+
+    async def create(self, spec: Job, request_id: str) -> Job:
+        """Accept a job, or find the one that `request_id` made before."""
+        await self._check_files(spec)
+        job_id = ids.new_id()
+        machine = JobMachine.create(spec, ids.job_name(job_id), datetime.now(UTC))
+        shards = shard(item_ids(spec), self._settings.max_items_per_task)
+        fingerprint = _fingerprint(spec)
+        new = NewJob(
+            id=job_id,
+            job=machine.job,
+            events=machine.take_events(),
+            tasks=[Task(ids.new_id(), job_id, items) for items in shards],
+            request_id=request_id,
+            fingerprint=fingerprint,
+        )
+        job, stored_fingerprint = await self._store.create_job(new)
+        if stored_fingerprint != fingerprint:
+            raise ServiceError(
+                code_pb2.ALREADY_EXISTS,
+                "REQUEST_ID_REUSED",
+                f"This request_id has made {job.name} from another request: use a new one.",
+                metadata={"job": job.name},
+            )
+        self._wake.set()
+        return job
+
+    async def get(self, job_id: str) -> Job:
+        return await self._ledger.get(job_id)
+
+    async def list(self, conditions: Sequence[Condition], before_id: str, limit: int) -> Page:
+        return await self._store.list_jobs(conditions, before_id, limit)
+
+    def watch(self, job_id: str, after_sequence: int) -> AsyncIterator[JobEvent]:
+        return self._hub.watch(job_id, after_sequence)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Stop a job. One that has ended is returned as it is."""
+        job = await self._ledger.step(job_id, JobMachine.request_cancel)
+        if job.state != Job.CANCELLING:
+            return job
+        self._stop_tasks(job_id)
+        return await self._settle_cancel(job_id)
+
+    async def delete(self, job_id: str) -> None:
+        """Remove a job that has ended, and its outputs."""
+        job = await self._ledger.get(job_id)
+        if not is_final(job):
+            raise PreconditionFailed(
+                "JOB_NOT_FINISHED", "The job has not ended: cancel it first, then delete it."
+            )
+        for file in await self._store.delete_job(job_id):
+            await self._storage.delete(file.id)
+
+    # What runs in the background
+
+    def start(self) -> None:
+        """Claim and do tasks until `stop`."""
+        self._loops = [
+            asyncio.create_task(self._claim_tasks()),
+            asyncio.create_task(self._renew_leases()),
+        ]
+
+    async def stop(self, grace_s: float) -> None:
+        """Claim nothing more; let running tasks end within `grace_s`, hand over the rest."""
+        self._stopping = True
+        self._wake.set()
+        claims, renewals = self._loops
+        await claims
+        if self._running and grace_s > 0:
+            await asyncio.wait([r.work for r in self._running.values()], timeout=grace_s)
+        handed_over = list(self._running.values())
+        for running in handed_over:
+            running.stop = running.stop or "hand over"
+            running.work.cancel()
+        if handed_over:
+            log.info("handing over %d running tasks", len(handed_over))
+            await asyncio.wait([r.work for r in handed_over])
+        renewals.cancel()
+
+    async def _claim_tasks(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            if not await self._claim():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), _POLL_S)
+
+    async def _claim(self) -> bool:
+        """Begin one more task, if there is one and a worker for it."""
+        try:
+            if len(self._running) >= await self._dispatcher.capacity() or self._stopping:
+                return False
+            task = await self._store.claim_task(self._owner, self._settings.lease_s)
+        except ServiceError as error:
+            log.error("cannot claim tasks: %s", error.message)
+            await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
+            return False
+        if task is None:
+            return False
+        self._running[task.id] = _Running(task, asyncio.create_task(self._do(task)))
+        return True
+
+    async def _do(self, task: Task) -> None:
+        try:
+            job = await self._ledger.get(task.job_id)
+            if job.state == Job.CANCELLING:
+                await self._end_cancelled(task)
+            else:
+                await self._runner.run(task, self._owner)
+        except asyncio.CancelledError:
+            await self._stopped(self._running[task.id])
+        except Exception:
+            # The store is away, or we are wrong. The lease will run out, and the task
+            # will be claimed again, by us or by another.
+            log.exception("task %s could not be settled", task.id)
+        finally:
+            del self._running[task.id]
+            self._wake.set()
+
+    async def _stopped(self, running: _Running) -> None:
+        """The work on a task was cancelled by us: leave the task in the right state."""
+        try:
+            if running.stop == "cancel":
+                await self._end_cancelled(running.task)
+            elif running.stop == "hand over":
+                await self._runner.hand_over(running.task, self._owner)
+        except Exception:
+            log.exception("task %s could not be given back", running.task.id)
+
+    async def _end_cancelled(self, task: Task) -> None:
+        await self._store.finish_task(self._owner, task.id)
+        await self._settle_cancel(task.job_id)
+
+    async def _settle_cancel(self, job_id: str) -> Job:
+        """CANCELLED once nobody works on the job any more."""
+        if await self._store.finish_unclaimed_tasks(job_id):
+            return await self._ledger.get(job_id)
+        error = ServiceError(code_pb2.CANCELLED, "CANCELLED", "The job was cancelled.").to_status()
+        return await self._ledger.step(job_id, lambda machine, at: machine.cancelled(error, at))
+
+    def _stop_tasks(self, job_id: str) -> None:
+        for running in self._running.values():
+            if running.task.job_id == job_id and not running.stop:
+                running.stop = "cancel"
+                running.work.cancel()
+
+    async def _renew_leases(self) -> None:
+        """Keep what we work on; let go of what was taken over or cancelled elsewhere."""
+        while True:
+            await asyncio.sleep(self._settings.lease_s / _RENEWALS_PER_LEASE)
+            mine = dict(self._running)
+            try:
+                kept = await self._store.renew_leases(
+                    self._owner, list(mine), self._settings.lease_s
+                )
+                for running in mine.values():
+                    if running.task.id not in kept and not running.stop:
+                        log.warning("task %s was taken over", running.task.id)
+                        running.stop = "lease lost"
+                        running.work.cancel()
+                for job_id in {running.task.job_id for running in mine.values()}:
+                    if (await self._ledger.get(job_id)).state == Job.CANCELLING:
+                        self._stop_tasks(job_id)
+            except ServiceError as error:
+                log.error("cannot renew leases: %s", error.message)
+
+    async def _check_files(self, spec: Job) -> None:
+        named = {source.file: path for path, source in sources.media_sources(spec) if source.file}
+        missing = await self._store.missing_files([ids.id_of(name) for name in named])
+        for name, path in named.items():
+            if ids.id_of(name) in missing:
+                raise InvalidInput(
+                    "FILE_NOT_FOUND",
+                    f"{name} is not there (any more): upload it first.",
+                    field=f"{path}.file",
+                )
+
+
+def _fingerprint(spec: Job) -> bytes:
+    """Equal for requests that ask for the same."""
+    asked = Job(labels=spec.labels)
+    operation = spec.WhichOneof("operation")
+    assert operation is not None
+    getattr(asked, operation).CopyFrom(getattr(spec, operation))
+    return hashlib.sha256(asked.SerializeToString(deterministic=True)).digest()

@@ -1,0 +1,1 @@
+"""The second door: plain HTTP onto the same operations."""

@@ -1,0 +1,31 @@
+"""Find the media that a job names, with the path of the field that names it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from apigpu.video.v1.job_pb2 import Job
+from apigpu.video.v1.operations_pb2 import MediaSource
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+
+def media_sources(job: Job) -> Iterator[tuple[str, MediaSource]]:
+    """Every MediaSource in the job's operation, as ("job.caption.video", source)."""
+    operation = job.WhichOneof("operation")
+    if operation is not None:
+        yield from _walk(f"job.{operation}", getattr(job, operation))
+
+
+def _walk(path: str, message: Message) -> Iterator[tuple[str, MediaSource]]:
+    if isinstance(message, MediaSource):
+        yield path, message
+        return
+    for field, value in message.ListFields():
+        if field.type != FieldDescriptor.TYPE_MESSAGE:
+            continue
+        if field.is_repeated:
+            for index, element in enumerate(value):
+                yield from _walk(f"{path}.{field.name}[{index}]", element)
+        else:
+            yield from _walk(f"{path}.{field.name}", value)

@@ -1,0 +1,55 @@
+"""The book of jobs: applies a step to a job, stores it, and tells the watchers, in that order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from weakref import WeakValueDictionary
+
+from apigpu.video.v1.job_pb2 import Job
+
+from apigpu_common.errors import NotFound, Unavailable
+from orchestrator.jobs.machine import JobMachine
+from orchestrator.store.interface import Change, Conflict, Store, StoredFile
+from orchestrator.watch import WatchHub
+
+Step = Callable[[JobMachine, datetime], None]
+_MAX_TRIES = 10
+
+
+class Ledger:
+    """Every change of a stored job goes through `step`."""
+
+    def __init__(self, store: Store, hub: WatchHub) -> None:
+        self._store = store
+        self._hub = hub
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def get(self, job_id: str) -> Job:
+        """The job as it stands. Raises NotFound."""
+        job = await self._store.get_job(job_id)
+        if job is None:
+            raise NotFound("JOB_NOT_FOUND", "There is no such job.", field="name")
+        return job
+
+    async def step(self, job_id: str, step: Step, files: Sequence[StoredFile] = ()) -> Job:
+        """Apply `step`, and again to the newer job if somebody else was faster.
+
+        files: outputs that come into being with this step.
+        """
+        lock = self._locks.setdefault(job_id, asyncio.Lock())
+        async with lock:
+            for _ in range(_MAX_TRIES):
+                machine = JobMachine(await self.get(job_id))
+                step(machine, datetime.now(UTC))
+                events = machine.take_events()
+                if not events:
+                    return machine.job
+                try:
+                    await self._store.save(Change(job_id, machine.job, events, files))
+                except Conflict:
+                    continue
+                self._hub.publish(job_id, events)
+                return machine.job
+        raise Unavailable("JOB_BUSY", "The job is being changed by too many at once; try again.")

@@ -1,0 +1,231 @@
+"""Has one claimed task done: dispatches it, follows its events, settles what is left."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from apigpu.video.v1 import operations_pb2
+from apigpu.video.v1.job_pb2 import Job, Output, Progress
+from apigpu.worker.v1 import worker_service_pb2 as worker
+from google.rpc import status_pb2
+
+from apigpu_common.errors import InternalError, ServiceError, is_retryable
+from orchestrator import ids
+from orchestrator.dispatch.base import Dispatcher
+from orchestrator.files import FileStorage
+from orchestrator.jobs import blame, naming, sources
+from orchestrator.jobs.machine import JobMachine
+from orchestrator.jobs.tasks import RetryPolicy
+from orchestrator.ledger import Ledger
+from orchestrator.store.interface import Store, StoredFile, Task
+
+log = logging.getLogger(__name__)
+
+# Progress that only moves numbers is stored and told this often.
+_PROGRESS_INTERVAL_S = 0.2
+
+# file id, HTTP method -> where a worker finds the file, or puts it
+Locate = Callable[[str, str], worker.FileLocation]
+
+
+@dataclass
+class _Attempt:
+    """One try at a task: where its results go, and what it has told so far."""
+
+    task: Task
+    job: Job
+    file_ids: dict[str, str]  # by item id
+    last_sequence: int = 0
+    pending: dict[str, Progress] = field(default_factory=dict)
+    flushed_at: float = 0.0
+    # Why items are not done, where another attempt may help.
+    broken: dict[str, status_pb2.Status] = field(default_factory=dict)
+
+
+class TaskRunner:
+    """Runs claimed tasks, each to its end or to a place where another attempt goes on."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        storage: FileStorage,
+        dispatcher: Dispatcher,
+        locate: Locate,
+        retry: RetryPolicy,
+        time_limit_s: float,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._storage = storage
+        self._dispatcher = dispatcher
+        self._locate = locate
+        self._retry = retry
+        self._time_limit_s = time_limit_s
+
+    async def run(self, task: Task, owner: str) -> None:
+        """Do the task. On return it is finished or queued again; a cancel leaves it claimed."""
+        job = await self._ledger.get(task.job_id)
+        item_ids = JobMachine(job).unfinished(task.item_ids)
+        attempt = _Attempt(task, job, {item_id: ids.new_id() for item_id in item_ids})
+        failure = InternalError("RESULT_MISSING", "The worker did not give a result.").to_status()
+        if task.attempts > self._retry.max_attempts:
+            # Whoever had it died each time without a word.
+            failure = InternalError(
+                "ATTEMPTS_EXHAUSTED", "The work broke off in every attempt that was made."
+            ).to_status()
+        elif item_ids:
+            failure = await self._attempt(attempt, failure)
+        await self._settle(attempt, owner, failure)
+
+    async def _attempt(self, attempt: _Attempt, failure: status_pb2.Status) -> status_pb2.Status:
+        """Dispatch and follow; returns why items without a result have none."""
+        request = self._request(attempt)
+        try:
+            async for event in self._dispatcher.execute(request):
+                await self._apply(attempt, event)
+        except ServiceError as error:
+            log.warning("attempt %s broke: %s", attempt.task.attempt_id, error.message)
+            return error.to_status()
+        except Exception:
+            log.exception("attempt %s broke", attempt.task.attempt_id)
+            return InternalError(
+                "INTERNAL", "Something went wrong on our side.", retryable=True
+            ).to_status()
+        return failure
+
+    def _request(self, attempt: _Attempt) -> worker.Task:
+        job, task = attempt.job, attempt.task
+        request = worker.Task(id=task.id, attempt_id=task.attempt_id, job=job.name)
+        request.time_limit.FromMilliseconds(int(self._time_limit_s * 1000))
+        operation = job.WhichOneof("operation")
+        assert operation is not None
+        getattr(request, operation).CopyFrom(getattr(job, operation))
+        if operation == "images_to_videos":
+            kept = [image for image in job.images_to_videos.images if image.id in attempt.file_ids]
+            del request.images_to_videos.images[:]
+            request.images_to_videos.images.extend(kept)
+        for item_id, file_id in attempt.file_ids.items():
+            request.items.add(id=item_id, target=self._locate(file_id, "PUT"))
+        for _, source in sources.media_sources(job):
+            if source.file:
+                request.files[source.file].CopyFrom(self._locate(ids.id_of(source.file), "GET"))
+        return request
+
+    async def _apply(self, attempt: _Attempt, event: worker.TaskEvent) -> None:
+        if event.attempt_id != attempt.task.attempt_id or event.sequence <= attempt.last_sequence:
+            return  # of another attempt, or seen before
+        attempt.last_sequence = event.sequence
+        kind = event.WhichOneof("event")
+        if kind == "started":
+            await self._ledger.step(attempt.task.job_id, JobMachine.start)
+        elif kind == "progress":
+            await self._progress(attempt, event.progress)
+        elif kind == "result":
+            await self._result(attempt, event.result)
+        elif kind == "finished":
+            for result in event.finished.results:
+                await self._result(attempt, result)
+
+    async def _progress(self, attempt: _Attempt, told: worker.ItemProgress) -> None:
+        known = attempt.pending.get(told.item_id)
+        attempt.pending[told.item_id] = told.progress
+        now = time.monotonic()
+        new_stage = known is None or known.stage != told.progress.stage
+        if new_stage or now - attempt.flushed_at >= _PROGRESS_INTERVAL_S:
+            attempt.flushed_at = now
+            pending, attempt.pending = attempt.pending, {}
+            await self._ledger.step(
+                attempt.task.job_id,
+                lambda machine, at: machine.items_progressed(pending, at),
+            )
+
+    async def _result(self, attempt: _Attempt, result: worker.ItemResult) -> None:
+        item_id = result.item_id
+        if item_id not in attempt.file_ids or item_id in attempt.broken:
+            return
+        attempt.pending.pop(item_id, None)
+        error = result.error
+        if result.HasField("output"):
+            file_id = attempt.file_ids[item_id]
+            if await self._storage.size_bytes(file_id) == result.output.size_bytes:
+                await self._succeed(attempt, item_id, result.output)
+                return
+            error = InternalError(
+                "RESULT_MISSING", "The result did not arrive whole.", retryable=True
+            ).to_status()
+        if is_retryable(error):
+            attempt.broken[item_id] = error
+        else:
+            await self._fail(attempt, item_id, error)
+
+    async def _succeed(self, attempt: _Attempt, item_id: str, output: Output) -> None:
+        file_id = attempt.file_ids.pop(item_id)
+        told = Output()
+        told.CopyFrom(output)
+        told.file = ids.file_name(file_id)
+        told.filename = naming.output_filename(
+            attempt.job, item_id, await self._video_filename(attempt.job)
+        )
+        file = StoredFile(
+            id=file_id,
+            filename=told.filename,
+            size_bytes=told.size_bytes,
+            sha256=told.sha256,
+            create_time=datetime.now(UTC),
+            job_id=attempt.task.job_id,
+        )
+        await self._ledger.step(
+            attempt.task.job_id,
+            lambda machine, at: machine.item_succeeded(item_id, told, at),
+            [file],
+        )
+
+    async def _fail(self, attempt: _Attempt, item_id: str, error: status_pb2.Status) -> None:
+        attempt.file_ids.pop(item_id)
+        index = next(item.index for item in attempt.job.items if item.id == item_id)
+        told = blame.in_request(error, index)
+        await self._ledger.step(
+            attempt.task.job_id, lambda machine, at: machine.item_failed(item_id, told, at)
+        )
+
+    async def _settle(self, attempt: _Attempt, owner: str, failure: status_pb2.Status) -> None:
+        """Queue what is left for another attempt, or fail it where there is none."""
+        task = attempt.task
+        left = {item_id: attempt.broken.get(item_id, failure) for item_id in attempt.file_ids}
+        delay_s = self._retry.backoff_s(task.attempts)
+        if any(is_retryable(error) for error in left.values()) and delay_s is not None:
+            await self._requeue(attempt, [i for i, e in left.items() if is_retryable(e)])
+            for item_id in [i for i, e in left.items() if not is_retryable(e)]:
+                await self._fail(attempt, item_id, left[item_id])
+            await self._store.requeue_task(owner, task.id, delay_s)
+            return
+        for item_id, error in left.items():
+            await self._fail(attempt, item_id, error)
+        await self._store.finish_task(owner, task.id)
+
+    async def _requeue(self, attempt: _Attempt, item_ids: list[str]) -> None:
+        await self._ledger.step(
+            attempt.task.job_id,
+            lambda machine, at: machine.items_requeued(item_ids, at),
+        )
+
+    async def hand_over(self, task: Task, owner: str) -> None:
+        """Give a task that was cancelled in the middle to whoever claims it next."""
+        job = await self._ledger.get(task.job_id)
+        open_ids = JobMachine(job).unfinished(task.item_ids)
+        await self._requeue(_Attempt(task, job, {}), open_ids)
+        await self._store.requeue_task(owner, task.id, 0.0, count_attempt=False)
+
+    async def _video_filename(self, job: Job) -> str:
+        """What the caller called the source video, where it was uploaded."""
+        operation = job.WhichOneof("operation")
+        source = getattr(getattr(job, operation or ""), "video", operations_pb2.MediaSource())
+        if not source.file:
+            return ""
+        file = await self._store.get_file(ids.id_of(source.file))
+        return file.filename if file else ""

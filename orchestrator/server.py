@@ -1,0 +1,142 @@
+"""Assemble the orchestrator from its rooms and run it: listeners, health, graceful stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+
+import grpc
+from apigpu.video.v1 import video_service_pb2
+from apigpu.video.v1.video_service_pb2_grpc import add_VideoServiceServicer_to_server
+from apigpu.worker.v1.worker_service_pb2 import FileLocation
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from apigpu_common.interceptors.errors import ErrorInterceptor
+from apigpu_common.interceptors.validation import ValidationInterceptor
+from apigpu_common.reflection import enable_reflection
+from orchestrator.dispatch.base import Dispatcher
+from orchestrator.dispatch.child import ChildDispatcher
+from orchestrator.dispatch.grpc_workers import GrpcDispatcher
+from orchestrator.engine import Engine
+from orchestrator.files import FileStorage
+from orchestrator.http.transfers import Transfers
+from orchestrator.runner import Locate
+from orchestrator.service import VideoService
+from orchestrator.settings import Settings
+from orchestrator.store.sqlite import SqliteStore
+from orchestrator.watch import WatchHub
+
+log = logging.getLogger(__name__)
+
+SERVICE = video_service_pb2.DESCRIPTOR.services_by_name["VideoService"].full_name
+_CLOSE_STREAMS_S = 2.0
+_SERVER_OPTIONS = [
+    # A second server on the same port must fail, not share it silently.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    ("grpc.max_send_message_length", 16 * 1024 * 1024),
+    # Clients may ping idle streams every 10 s; a dead client is noticed within 40 s.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+]
+
+
+class Orchestrator:
+    """The whole service in one process. Use as `async with`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = contextlib.AsyncExitStack()
+        self.address = ""
+
+    async def __aenter__(self) -> Orchestrator:
+        async with self._stack:
+            await self._assemble()
+            self._stack = self._stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _assemble(self) -> None:
+        """Open every room; each is closed in the opposite order, by the stack."""
+        settings = self._settings
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        store = SqliteStore(settings.data_dir / "jobs.sqlite3")
+        await store.open()
+        self._stack.push_async_callback(store.close)
+        storage = FileStorage(settings.data_dir / "files", settings.max_upload_bytes)
+        dispatcher = _dispatcher(settings)
+        self._stack.push_async_callback(dispatcher.close)
+        await dispatcher.open()
+        locate = await self._locator(storage, dispatcher)
+        hub = WatchHub(store)
+        engine = Engine(settings, store, storage, dispatcher, hub, locate)
+        service = VideoService(settings, engine, store, storage, dispatcher)
+        await self._serve(service, hub)
+        engine.start()
+        self._stack.push_async_callback(engine.stop, settings.grace_s)
+
+    async def _locator(self, storage: FileStorage, dispatcher: Dispatcher) -> Locate:
+        if dispatcher.shares_disk:
+            return lambda file_id, method: FileLocation(path=str(storage.path(file_id)))
+        settings = self._settings
+        transfers = Transfers(
+            storage, settings.http_listen, settings.public_url, settings.task_time_limit_s
+        )
+        await transfers.open()
+        self._stack.push_async_callback(transfers.close)
+        return transfers.locate
+
+    async def _serve(self, service: VideoService, hub: WatchHub) -> None:
+        server = grpc.aio.server(
+            interceptors=[ErrorInterceptor(), ValidationInterceptor()], options=_SERVER_OPTIONS
+        )
+        add_VideoServiceServicer_to_server(service, server)
+        status = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(status, server)
+        if self._settings.reflection:
+            enable_reflection(server, [SERVICE, health.SERVICE_NAME])
+        host = self._settings.listen.rpartition(":")[0]
+        port = server.add_insecure_port(self._settings.listen)
+        self.address = f"{host}:{port}"
+        for name in ("", SERVICE):
+            await status.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await server.start()
+
+        async def close() -> None:
+            hub.close()
+            await server.stop(_CLOSE_STREAMS_S)
+
+        self._stack.push_async_callback(close)
+        # Runs last on the way in and first on the way out, before the engine is stopped.
+        self._enter_shutdown = status.enter_graceful_shutdown
+
+    async def drain(self) -> None:
+        """Tell health watchers that this server is going away; running work goes on."""
+        await self._enter_shutdown()
+
+
+def _dispatcher(settings: Settings) -> Dispatcher:
+    if settings.workers:
+        return GrpcDispatcher(settings.workers, name="workers", shares_disk=False)
+    return ChildDispatcher(settings.data_dir / "work")
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then stop gracefully."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Orchestrator(settings) as orchestrator:
+        log.info("serving on %s, pid %d", orchestrator.address, os.getpid())
+        print(f"ready {orchestrator.address}", flush=True)  # noqa: T201  for whoever started us
+        await stop.wait()
+        log.info("stopping")
+        await orchestrator.drain()

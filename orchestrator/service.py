@@ -1,0 +1,168 @@
+"""VideoService: translates RPCs to what the engine and the file storage can do. No rules here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+from apigpu.video.v1 import file_pb2, video_service_pb2
+from apigpu.video.v1.job_pb2 import Job, JobEvent
+from apigpu.video.v1.video_service_pb2_grpc import VideoServiceServicer
+from google.protobuf import empty_pb2, timestamp_pb2
+
+from apigpu_common import __version__
+from apigpu_common.errors import InvalidInput, NotFound
+from orchestrator import files, ids, pages
+from orchestrator.dispatch.base import Dispatcher
+from orchestrator.engine import Engine
+from orchestrator.files import FileStorage
+from orchestrator.jobs import filters
+from orchestrator.settings import Settings
+from orchestrator.store.interface import Store, StoredFile
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class VideoService(VideoServiceServicer):
+    """The public service. Requests arrive validated by the contract's rules."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        store: Store,
+        storage: FileStorage,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._store = store
+        self._storage = storage
+        self._dispatcher = dispatcher
+
+    async def CreateJob(self, request: video_service_pb2.CreateJobRequest, context: Context) -> Job:
+        return await self._engine.create(request.job, request.request_id)
+
+    async def RunJob(
+        self, request: video_service_pb2.RunJobRequest, context: Context
+    ) -> AsyncIterator[JobEvent]:
+        job = await self._engine.create(request.job, request.request_id)
+        async for event in self._engine.watch(ids.id_of(job.name), 0):
+            yield event
+
+    async def GetJob(self, request: video_service_pb2.GetJobRequest, context: Context) -> Job:
+        return await self._engine.get(ids.id_of(request.name))
+
+    async def ListJobs(
+        self, request: video_service_pb2.ListJobsRequest, context: Context
+    ) -> video_service_pb2.ListJobsResponse:
+        conditions = filters.parse(request.filter)
+        before_id = pages.decode(request.page_token, request.filter)
+        page = await self._engine.list(conditions, before_id, pages.size(request.page_size))
+        return video_service_pb2.ListJobsResponse(
+            jobs=page.jobs, next_page_token=pages.encode(page.next_id, request.filter)
+        )
+
+    async def WatchJob(
+        self, request: video_service_pb2.WatchJobRequest, context: Context
+    ) -> AsyncIterator[JobEvent]:
+        job_id = ids.id_of(request.name)
+        await self._engine.get(job_id)
+        async for event in self._engine.watch(job_id, request.after_sequence):
+            yield event
+
+    async def CancelJob(self, request: video_service_pb2.CancelJobRequest, context: Context) -> Job:
+        return await self._engine.cancel(ids.id_of(request.name))
+
+    async def DeleteJob(
+        self, request: video_service_pb2.DeleteJobRequest, context: Context
+    ) -> empty_pb2.Empty:
+        await self._engine.delete(ids.id_of(request.name))
+        return empty_pb2.Empty()
+
+    async def UploadFile(
+        self, request_iterator: AsyncIterator[video_service_pb2.UploadFileRequest], context: Context
+    ) -> file_pb2.File:
+        header = await _header(request_iterator)
+        file_id = ids.new_id()
+        written = await self._storage.write(file_id, _chunks(request_iterator))
+        try:
+            size_bytes = header.size_bytes if header.HasField("size_bytes") else None
+            files.check_upload(written, size_bytes, header.sha256)
+            file = StoredFile(
+                id=file_id,
+                filename=header.filename,
+                size_bytes=written.size_bytes,
+                sha256=written.sha256,
+                create_time=datetime.now(UTC),
+            )
+            await self._store.add_file(file)
+        except BaseException:
+            await self._storage.delete(file_id)
+            raise
+        return _to_proto(file)
+
+    async def DownloadFile(
+        self, request: video_service_pb2.DownloadFileRequest, context: Context
+    ) -> AsyncIterator[video_service_pb2.DownloadFileResponse]:
+        file = await self._store.get_file(ids.id_of(request.name))
+        if file is None:
+            raise NotFound("FILE_NOT_FOUND", "There is no such file.", field="name")
+        if request.offset > file.size_bytes:
+            raise InvalidInput(
+                "OFFSET_OUT_OF_RANGE",
+                f"The file has {file.size_bytes} bytes; offset must not be greater.",
+                field="offset",
+            )
+        yield video_service_pb2.DownloadFileResponse(file=_to_proto(file))
+        async for chunk in self._storage.read(file.id, request.offset):
+            yield video_service_pb2.DownloadFileResponse(chunk=chunk)
+
+    async def GetServerInfo(
+        self, request: video_service_pb2.GetServerInfoRequest, context: Context
+    ) -> video_service_pb2.ServerInfo:
+        return video_service_pb2.ServerInfo(
+            version=__version__,
+            backend=self._dispatcher.name,
+            workers=await self._dispatcher.workers(),
+            max_upload_bytes=self._settings.max_upload_bytes,
+        )
+
+
+async def _header(
+    requests: AsyncIterator[video_service_pb2.UploadFileRequest],
+) -> video_service_pb2.UploadFileHeader:
+    async for request in requests:
+        if request.WhichOneof("part") == "header":
+            return request.header
+        break
+    raise InvalidInput(
+        "HEADER_MISSING", "The first message of an upload must be its header.", field="header"
+    )
+
+
+async def _chunks(
+    requests: AsyncIterator[video_service_pb2.UploadFileRequest],
+) -> AsyncIterator[bytes]:
+    async for request in requests:
+        if request.WhichOneof("part") != "chunk":
+            raise InvalidInput(
+                "HEADER_REPEATED",
+                "Only the first message of an upload is a header.",
+                field="header",
+            )
+        yield request.chunk
+
+
+def _to_proto(file: StoredFile) -> file_pb2.File:
+    create_time = timestamp_pb2.Timestamp()
+    create_time.FromDatetime(file.create_time)
+    return file_pb2.File(
+        name=ids.file_name(file.id),
+        filename=file.filename,
+        size_bytes=file.size_bytes,
+        sha256=file.sha256,
+        create_time=create_time,
+    )

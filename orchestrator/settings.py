@@ -1,0 +1,74 @@
+"""The orchestrator's settings: environment variables, each with its unit and default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read from variables with the prefix APIGPU_, for example APIGPU_LISTEN."""
+
+    model_config = SettingsConfigDict(env_prefix="APIGPU_", frozen=True)
+
+    listen: str = Field(
+        default="127.0.0.1:50051",
+        description="Address for gRPC, host:port. Port 0 takes a free one.",
+    )
+    data_dir: Path = Field(
+        default=Path.home() / ".local" / "share" / "apigpu",
+        description="Folder of the job database and the files.",
+    )
+    workers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses of gRPC workers, separated by commas. Empty: one worker is"
+        " started as a child process.",
+    )
+    http_listen: str = Field(
+        default="127.0.0.1:0",
+        description="Address for the signed HTTP file transfers of workers that are"
+        " addressed with APIGPU_WORKERS.",
+    )
+    public_url: str = Field(
+        default="",
+        description="How such workers reach http_listen, for example https://api.example.com."
+        " Default: http://{http_listen}.",
+    )
+    max_upload_bytes: int = Field(
+        default=20 * 2**30, gt=0, description="Longest file that UploadFile takes, in bytes."
+    )
+    max_items_per_task: int = Field(
+        default=16,
+        gt=0,
+        description="A batch is cut into tasks of at most so many items, so that a long one"
+        " leaves room for others.",
+    )
+    max_attempts: int = Field(
+        default=3, gt=0, description="Tries at one task before what is left of it fails."
+    )
+    task_time_limit_s: float = Field(
+        default=6 * 3600.0, gt=0, description="Longest run of one attempt, in seconds."
+    )
+    lease_s: float = Field(
+        default=15.0,
+        ge=1,
+        description="A task whose orchestrator is silent for so many seconds is taken over.",
+    )
+    grace_s: float = Field(
+        default=10.0,
+        ge=0,
+        description="On SIGTERM, running tasks get so many seconds to end before they are handed"
+        " over to the next start.",
+    )
+    reflection: bool = Field(default=True, description="Whether clients may ask for the contract.")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value

@@ -1,0 +1,1 @@
+"""Jobs, events, tasks and files in SQL, behind one interface. Knows nothing of who calls it."""

@@ -1,0 +1,95 @@
+"""Start the real orchestrator for a test: in this process, or as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+from apigpu.video.v1.video_service_pb2_grpc import VideoServiceStub
+
+from orchestrator.server import Orchestrator
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:  # the type stub has a name that the module has not
+    from apigpu.video.v1.video_service_pb2_grpc import VideoServiceAsyncStub
+
+START_TIMEOUT_S = 60.0
+
+
+@asynccontextmanager
+async def connect(address: str) -> AsyncIterator[VideoServiceAsyncStub]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield VideoServiceStub(channel)
+
+
+def settings(data_dir: Path, workers: tuple[str, ...], **more: object) -> Settings:
+    values = {"data_dir": data_dir, "workers": workers, "listen": "127.0.0.1:0", "grace_s": 0}
+    return Settings.model_validate({**values, **more})
+
+
+@asynccontextmanager
+async def in_process(
+    data_dir: Path, workers: tuple[str, ...], **more: object
+) -> AsyncIterator[VideoServiceAsyncStub]:
+    """An orchestrator in this process, with workers by address."""
+    async with (
+        Orchestrator(settings(data_dir, workers, **more)) as orchestrator,
+        connect(orchestrator.address) as stub,
+    ):
+        yield stub
+
+
+class Process:
+    """The orchestrator as a user starts it: `python -m orchestrator`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, address: str) -> None:
+        self.process = process
+        self.address = address
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    async def terminate(self) -> int:
+        """Ask it to stop gracefully; returns its exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), START_TIMEOUT_S)
+
+    async def kill(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+
+@asynccontextmanager
+async def process(data_dir: Path, **environment: str) -> AsyncIterator[Process]:
+    """An orchestrator of its own, with the worker child that it starts."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "orchestrator",
+        stdout=asyncio.subprocess.PIPE,
+        env={
+            **os.environ,
+            "APIGPU_LISTEN": "127.0.0.1:0",
+            "APIGPU_DATA_DIR": str(data_dir),
+            **environment,
+        },
+    )
+    running = Process(child, "")
+    try:
+        assert child.stdout is not None
+        line = await asyncio.wait_for(child.stdout.readline(), START_TIMEOUT_S)
+        assert line.startswith(b"ready "), "the orchestrator did not start"
+        running.address = line.decode().split()[1]
+        yield running
+    finally:
+        await running.terminate()
