@@ -12,7 +12,7 @@ import grpc
 from grpc_status import rpc_status
 
 from apigpu_common.errors import InternalError, ServiceError, Unavailable
-from apigpu_common.interceptors.handlers import Behaviour, Handler, WrappingInterceptor
+from apigpu_common.interceptors.handlers import Behaviour, Handler, WrappingInterceptor, responses
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -39,7 +39,7 @@ def _unary(serve: Behaviour, handler: Handler, method: str) -> Behaviour:
 def _stream(serve: Behaviour, handler: Handler, method: str) -> Behaviour:
     async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
-            async for response in serve(request, context):
+            async for response in responses(serve(request, context)):
                 yield response
         except GeneratorExit:
             raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
@@ -56,3 +57,13 @@ def rewrap(handler: Handler, behaviour: Behaviour) -> Handler:
             else grpc.unary_unary_rpc_method_handler
         )
     return make(behaviour, handler.request_deserializer, handler.response_serializer)
+
+
+async def responses(answer: Any) -> AsyncIterator[Any]:
+    """What a streaming behaviour answers. One that is a coroutine writes to its context by
+    itself (grpc_health does) and has no responses to pass on."""
+    if inspect.isawaitable(answer):
+        await answer
+        return
+    async for response in answer:
+        yield response

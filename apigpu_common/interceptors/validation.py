@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from apigpu_common.errors import DOMAIN, ServiceError
-from apigpu_common.interceptors.handlers import Behaviour, Handler, WrappingInterceptor
+from apigpu_common.interceptors.handlers import Behaviour, Handler, WrappingInterceptor, responses
 
 REASON = "INVALID_REQUEST"
 MAX_VIOLATIONS = 20  # details travel in trailers, which are small
@@ -94,7 +94,7 @@ def _unary(serve: Behaviour, handler: Handler, method: str) -> Behaviour:
 
 def _stream(serve: Behaviour, handler: Handler, method: str) -> Behaviour:
     async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
-        async for response in serve(_admit(request, handler), context):
+        async for response in responses(serve(_admit(request, handler), context)):
             yield response
 
     return answer

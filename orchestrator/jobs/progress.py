@@ -18,17 +18,15 @@ def advance(shown: float, reported: float) -> float:
 def roll_up(job: Job, elapsed_s: float) -> Progress:
     """The job's progress after its items have moved, `elapsed_s` seconds after its start.
 
-    Items weigh as much as the media they make; an item that failed counts as done, since
-    nothing of it is left to do.
+    Items weigh as much as the media they make. A job that FAILED or was CANCELLED stays
+    where it was: it has not come to 100 %.
     """
     weights = _weights(job)
-    done = sum(
-        weight * _done_percent(item) for weight, item in zip(weights, job.items, strict=True)
-    )
-    running = [item.progress for item in job.items if item.state == Item.RUNNING]
+    done = sum(w * item.progress.percent for w, item in zip(weights, job.items, strict=True))
     percent = done / sum(weights)
-    if job.state in (Job.FAILED, Job.CANCELLED):  # there is no result: do not claim 100 %
-        percent = 0.0
+    if job.state in (Job.SUCCEEDED, Job.PARTIALLY_SUCCEEDED):
+        percent = 100.0
+    running = [item.progress for item in job.items if item.state == Item.RUNNING]
     progress = Progress(
         stage=max((p.stage for p in running), default=job.progress.stage),
         percent=advance(job.progress.percent, percent),
@@ -50,7 +48,3 @@ def _weights(job: Job) -> list[float]:
             for image in job.images_to_videos.images
         ]
     return [1.0] * len(job.items)
-
-
-def _done_percent(item: Item) -> float:
-    return 100.0 if item.state == Item.FAILED else item.progress.percent

@@ -95,9 +95,7 @@ def test_real_links_are_accepted_as_they_are(uri: str) -> None:
 
 
 def test_every_method_has_a_timeout_in_the_service_config_and_only_safe_ones_retry() -> None:
-    text = (
-        resources.files("apigpu.video.v1").joinpath("video_grpc_service_config.json").read_text()
-    )
+    text = resources.files("apigpu.video.v1").joinpath("video_grpc_service_config.json").read_text()
     configured = {
         name["method"]: config
         for config in json.loads(text)["methodConfig"]

@@ -1,0 +1,114 @@
+"""Pure policies: sharding, retries, names, blame, filters, page tokens."""
+
+from __future__ import annotations
+
+import pytest
+from apigpu.video.v1 import job_pb2, operations_pb2
+from google.rpc import error_details_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apigpu_common.errors import InvalidInput
+from orchestrator import pages
+from orchestrator.jobs import blame, filters
+from orchestrator.jobs.naming import output_filename
+from orchestrator.jobs.sources import media_sources
+from orchestrator.jobs.tasks import RetryPolicy, shard
+from tests.requests import pictures, source
+
+
+@given(st.integers(1, 1000), st.integers(1, 64))
+def test_shards_keep_every_item_once_in_order_and_are_even(count: int, limit: int) -> None:
+    items = [str(number) for number in range(count)]
+    shards = shard(items, limit)
+    assert [item for part in shards for item in part] == items
+    sizes = [len(part) for part in shards]
+    assert max(sizes) <= limit
+    assert max(sizes) - min(sizes) <= 1
+    assert len(shards) == -(-count // limit)
+
+
+def test_retries_back_off_and_end() -> None:
+    policy = RetryPolicy(max_attempts=5, first_backoff_s=1, max_backoff_s=3)
+    assert [policy.backoff_s(made, jitter=1.0) for made in range(1, 6)] == [1, 2, 3, 3, None]
+    assert policy.backoff_s(1, jitter=0.0) == 0.5
+
+
+@given(st.text(min_size=1, max_size=128))
+def test_a_result_can_be_saved_under_its_name(item_id: str) -> None:
+    name = output_filename(pictures(item_id), item_id)
+    assert name.endswith(".mp4")
+    assert len(name) > len(".mp4")
+    assert not set(name) & set('/\\:*?"<>|\x00\n')
+    assert not name.startswith(".")
+
+
+@pytest.mark.parametrize(
+    ("uri", "uploaded", "name"),
+    [
+        ("https://x.example/a/My%20Film.mov?sig=1", "", "My Film-captioned.mp4"),
+        ("https://x.example/", "", "video-captioned.mp4"),
+        ("https://x.example/a%2F..%2Fb.mp4", "", "b-captioned.mp4"),
+        ("", "holiday.MP4", "holiday-captioned.mp4"),
+    ],
+)
+def test_results_are_named_after_their_source(uri: str, uploaded: str, name: str) -> None:
+    video = operations_pb2.MediaSource(uri=uri)
+    job = job_pb2.Job(caption=operations_pb2.Caption(video=video))
+    assert output_filename(job, "video", uploaded) == name
+
+
+def test_blame_points_into_the_callers_request() -> None:
+    error = InvalidInput("NOT_AN_IMAGE", "is text", field="images_to_videos.images[0].image")
+    told = blame.in_request(error.to_status(), item_index=7)
+    bad = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(bad) for detail in told.details)
+    assert bad.field_violations[0].field == "job.images_to_videos.images[7].image"
+
+
+def test_every_source_of_every_operation_is_found() -> None:
+    caption = operations_pb2.Caption(video=source("https://v"), subtitles=source("https://s"))
+    audio = operations_pb2.AddAudio(video=source("https://v"), audio=source("https://a"))
+    assert [path for path, _ in media_sources(job_pb2.Job(caption=caption))] == [
+        "job.caption.video",
+        "job.caption.subtitles",
+    ]
+    assert [path for path, _ in media_sources(job_pb2.Job(add_audio=audio))] == [
+        "job.add_audio.video",
+        "job.add_audio.audio",
+    ]
+    assert [path for path, _ in media_sources(pictures("a", "b"))] == [
+        "job.images_to_videos.images[0].image",
+        "job.images_to_videos.images[1].image",
+    ]
+
+
+def test_filters_are_understood() -> None:
+    assert filters.parse("") == []
+    assert filters.parse(' state=RUNNING AND labels.show != "a \\"b\\"" ') == [
+        filters.Condition("state", False, "RUNNING"),
+        filters.Condition("labels", True, 'a "b"', "show"),
+    ]
+
+
+@given(st.text(max_size=80))
+def test_no_filter_text_breaks_the_parser(text: str) -> None:
+    try:
+        filters.parse(text)
+    except InvalidInput as error:
+        assert error.reason == "INVALID_FILTER"
+
+
+def test_a_page_token_is_bound_to_its_filter() -> None:
+    token = pages.encode("00ff" * 8, "state = RUNNING")
+    assert pages.decode(token, "state = RUNNING") == "00ff" * 8
+    with pytest.raises(InvalidInput):
+        pages.decode(token, "")
+
+
+@given(st.text(max_size=60))
+def test_no_page_token_breaks_the_service(token: str) -> None:
+    try:
+        pages.decode(token, "")
+    except InvalidInput as error:
+        assert error.reason == "INVALID_PAGE_TOKEN"
