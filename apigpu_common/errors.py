@@ -3,7 +3,9 @@ who is to blame, and whether another try can help. Becomes google.rpc.Status on 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from typing import Self
 
 from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -41,6 +43,12 @@ class ServiceError(Exception):
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.metadata = dict(metadata or {})
+
+    def blaming(self, field: str) -> Self:
+        """The same error, with the request field that led to it."""
+        blamed = copy.copy(self)
+        blamed.field = field
+        return blamed
 
     def to_status(self) -> status_pb2.Status:
         """This error as google.rpc.Status, each kind of detail once (AIP-193)."""

@@ -1,0 +1,149 @@
+"""Child processes with an owner: each in a session of its own, limited, its stderr bounded, and
+killed with everything it started when its owner lets go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_LAUNCHER = Path(__file__).with_name("launch.py")
+_STDERR_LINES = 40
+_STDERR_LINE_BYTES = 2000
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may use; 0 means no limit.
+
+    CUDA reserves address space far beyond what it uses, so hardware encodes must not have a
+    memory limit of this kind.
+    """
+
+    cpu_s: int = 0
+    memory_bytes: int = 0
+    file_bytes: int = 0
+
+
+# Reading headers, or one picture: little of everything.
+SMALL = Limits(cpu_s=120, memory_bytes=8 * _GIB, file_bytes=_GIB)
+
+
+class ChildFailed(Exception):
+    """A child ended with another code than 0. stderr: its last lines, for the log."""
+
+    def __init__(self, program: str, code: int, stderr: str) -> None:
+        super().__init__(f"{program} ended with {code}: {stderr}")
+        self.code = code
+        self.stderr = stderr
+
+
+class Child:
+    """A running child process. `stderr` collects its last lines."""
+
+    def __init__(self, process: asyncio.subprocess.Process, program: str) -> None:
+        self.process = process
+        self._program = program
+        self._tail: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._drain = asyncio.create_task(self._read_stderr())
+
+    @property
+    def stderr(self) -> str:
+        return "\n".join(self._tail)
+
+    async def lines(self) -> AsyncIterator[str]:
+        """The child's standard output, a line at a time."""
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            yield line.decode(errors="replace").rstrip("\n")
+
+    async def wait(self) -> None:
+        """Wait for its end. Raises ChildFailed where the code is not 0."""
+        code = await self.process.wait()
+        await self._drain
+        if code != 0:
+            raise ChildFailed(self._program, code, self.stderr)
+
+    async def end(self) -> None:
+        """Kill it and all it started, and reap it. Harmless where it has ended."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        await self.process.wait()
+        self._drain.cancel()
+
+    async def _read_stderr(self) -> None:
+        assert self.process.stderr is not None
+        while True:
+            try:
+                line = await self.process.stderr.readline()
+            except ValueError:  # a line longer than the reader's buffer: it was dropped
+                continue
+            if not line:
+                return
+            self._tail.append(line[:_STDERR_LINE_BYTES].decode(errors="replace").rstrip())
+
+
+@asynccontextmanager
+async def child(
+    command: Sequence[str | Path],
+    *,
+    cwd: Path,
+    limits: Limits,
+    stdin: int = asyncio.subprocess.DEVNULL,
+    stdout: int = asyncio.subprocess.PIPE,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[Child]:
+    """Start `command`; whatever happens, it has ended when the block is left."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        "-S",
+        str(_LAUNCHER),
+        str(os.getpid()),
+        str(limits.cpu_s),
+        str(limits.memory_bytes),
+        str(limits.file_bytes),
+        *(str(part) for part in command),
+        cwd=cwd,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=asyncio.subprocess.PIPE,
+        env={**_environment(), **(environment or {})},
+        start_new_session=True,
+    )
+    running = Child(process, Path(str(command[0])).name)
+    try:
+        yield running
+    finally:
+        await _despite_cancel(running.end())
+
+
+async def _despite_cancel(ending: Coroutine[None, None, None]) -> None:
+    """Finish `ending` even if we are cancelled again meanwhile: no child is left behind."""
+    task = asyncio.ensure_future(ending)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
+
+
+def _environment() -> dict[str, str]:
+    """What a child sees of our environment: no secrets, just enough to run."""
+    kept = (
+        "PATH",
+        "HOME",
+        "LANG",
+        "LD_LIBRARY_PATH",
+        "NVIDIA_VISIBLE_DEVICES",
+        "CUDA_VISIBLE_DEVICES",
+    )
+    return {name: os.environ[name] for name in kept if name in os.environ}

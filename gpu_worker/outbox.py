@@ -1,0 +1,90 @@
+"""What a task has to tell, on its way to the caller: progress is overtaken by newer progress,
+results are not; nothing piles up behind a slow reader."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+from apigpu.video.v1.job_pb2 import Progress
+from apigpu.worker.v1.worker_service_pb2 import (
+    ItemProgress,
+    ItemResult,
+    TaskEvent,
+    TaskFinished,
+    TaskStarted,
+)
+
+# Progress is told at most this often; results at once.
+_INTERVAL_S = 0.1
+
+
+class Outbox:
+    """Collects what happens in one attempt, and gives it out as numbered events."""
+
+    def __init__(self, attempt_id: str, worker_id: str) -> None:
+        self._attempt_id = attempt_id
+        self._sequence = 0
+        self._progress: dict[str, Progress] = {}
+        self._urgent: deque[TaskEvent] = deque()
+        self._changed = asyncio.Event()
+        self._told_at = 0.0
+        self._tell(started=TaskStarted(worker_id=worker_id))
+
+    def progress(self, item_id: str, progress: Progress) -> None:
+        self._progress[item_id] = progress
+        self._changed.set()
+
+    def result(self, result: ItemResult) -> None:
+        self._progress.pop(result.item_id, None)
+        self._tell(result=result)
+
+    def finish(self, results: list[ItemResult]) -> None:
+        """Nothing comes after this."""
+        self._tell(finished=TaskFinished(results=results))
+
+    def _tell(self, **event: Any) -> None:
+        self._urgent.append(TaskEvent(**event))
+        self._changed.set()
+
+    async def events(self) -> AsyncIterator[TaskEvent]:
+        """All events, in order, up to and with `finished`."""
+        while True:
+            await self._changed.wait()
+            if not self._urgent:
+                await self._pause()
+            self._changed.clear()
+            progress, self._progress = self._progress, {}
+            self._told_at = time.monotonic()
+            urgent, self._urgent = self._urgent, deque()
+            for event in [*urgent, *_progress_events(progress)]:
+                yield self._number(event)
+                if event.HasField("finished"):
+                    return
+
+    async def _pause(self) -> None:
+        """Let a little more progress come together, unless something urgent does."""
+        deadline = self._told_at + _INTERVAL_S
+        while not self._urgent and (left_s := deadline - time.monotonic()) > 0:
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), left_s)
+            except TimeoutError:
+                return
+
+    def _number(self, event: TaskEvent) -> TaskEvent:
+        self._sequence += 1
+        event.attempt_id = self._attempt_id
+        event.sequence = self._sequence
+        event.event_time.GetCurrentTime()
+        return event
+
+
+def _progress_events(progress: dict[str, Progress]) -> list[TaskEvent]:
+    return [
+        TaskEvent(progress=ItemProgress(item_id=item_id, progress=told))
+        for item_id, told in progress.items()
+    ]

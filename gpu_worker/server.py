@@ -1,0 +1,92 @@
+"""Assemble the worker and run it: what works is found first, then it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import uuid
+
+import grpc
+from apigpu.worker.v1 import worker_service_pb2
+from apigpu.worker.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from apigpu_common.interceptors.errors import ErrorInterceptor
+from apigpu_common.interceptors.validation import ValidationInterceptor
+from apigpu_common.reflection import enable_reflection
+from gpu_worker.fetch import Fetcher
+from gpu_worker.media.encoders import discover
+from gpu_worker.service import WorkerService
+from gpu_worker.settings import WorkerSettings
+from gpu_worker.workspace import Workspaces
+
+log = logging.getLogger(__name__)
+
+SERVICE = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name
+_STOP_S = 5.0
+_MESSAGE_BYTES = 8 * 1024 * 1024
+_SERVER_OPTIONS = [
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MESSAGE_BYTES),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # An orchestrator that vanished is noticed, and its work stopped, within half a minute.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+]
+
+
+async def run(settings: WorkerSettings, *, die_with_parent: bool) -> None:
+    """Serve until SIGTERM, SIGINT, or (die_with_parent) the end of standard input."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if die_with_parent:
+        await _watch_standard_input(stop)
+    tools = await discover(settings.ffmpeg)
+    for probe in tools.encoders:
+        log.info("%s %s", probe.name, "works" if probe.works else f"does not work: {probe.reason}")
+    async with Workspaces(settings.work_dir) as workspaces, Fetcher(settings) as fetcher:
+        service = WorkerService(
+            uuid.uuid4().hex[:12], tools, workspaces, fetcher, settings.max_parallel_items
+        )
+        server, status, address = await _serve(service, settings.listen)
+        log.info("serving on %s, pid %d", address, os.getpid())
+        print(f"ready {address}", flush=True)  # noqa: T201  for whoever started us
+        await stop.wait()
+        log.info("stopping")
+        await status.enter_graceful_shutdown()
+        await server.stop(_STOP_S if not die_with_parent else 0)
+
+
+async def _serve(
+    service: WorkerService, listen: str
+) -> tuple[grpc.aio.Server, health.aio.HealthServicer, str]:
+    server = grpc.aio.server(
+        interceptors=[ErrorInterceptor(), ValidationInterceptor()], options=_SERVER_OPTIONS
+    )
+    add_WorkerServiceServicer_to_server(service, server)
+    status = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    enable_reflection(server, [SERVICE, health.SERVICE_NAME])
+    port = server.add_insecure_port(listen)
+    for name in ("", SERVICE):
+        await status.set(name, health_pb2.HealthCheckResponse.SERVING)
+    await server.start()
+    address = listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+    return server, status, address
+
+
+async def _watch_standard_input(stop: asyncio.Event) -> None:
+    """Whoever started us holds the other end; when it dies, the system closes it."""
+
+    class Ended(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            stop.set()
+
+    await asyncio.get_running_loop().connect_read_pipe(Ended, sys.stdin)

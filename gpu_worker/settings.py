@@ -1,0 +1,63 @@
+"""The worker's settings: environment variables, each with its unit and default."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gpu_worker.media.cpu import available_cpus
+
+_MOST_PARALLEL_ITEMS = 3
+_GIB = 2**30
+
+
+class WorkerSettings(BaseSettings):
+    """Read from variables with the prefix APIGPU_WORKER_, for example APIGPU_WORKER_LISTEN."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="APIGPU_WORKER_", frozen=True, populate_by_name=True
+    )
+
+    listen: str = Field(
+        default="127.0.0.1:50052",
+        description="Address for gRPC, host:port or unix:/path. Port 0 takes a free one.",
+    )
+    work_dir: Path = Field(
+        default=Path(tempfile.gettempdir()) / "apigpu-worker",
+        validation_alias=AliasChoices("APIGPU_WORKER_WORK_DIR", "WORK_DIR"),
+        description="Folder for files in the making. What dead workers left there is removed.",
+    )
+    ffmpeg: Path | None = Field(
+        default=None, description="The FFmpeg to use. Default: the one that was installed along."
+    )
+    max_parallel_items: int = Field(
+        default_factory=lambda: min(available_cpus(), _MOST_PARALLEL_ITEMS),
+        gt=0,
+        validation_alias=AliasChoices("APIGPU_WORKER_MAX_PARALLEL_ITEMS", "BATCH_SIZE"),
+        description="How many items are worked on at the same time. Default: one for each CPU,"
+        " at most 3.",
+    )
+    max_input_bytes: int = Field(
+        default=20 * _GIB, gt=0, description="Longest input that is fetched, in bytes."
+    )
+    fetch_timeout_s: float = Field(
+        default=1800.0, gt=0, description="Longest time for fetching one input, in seconds."
+    )
+    fetch_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Networks that inputs may come from although they are private, separated by"
+        " commas, for example 10.0.0.0/8. Default: none; loopback, private and link-local"
+        " addresses are refused.",
+    )
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @field_validator("fetch_allow", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value

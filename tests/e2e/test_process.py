@@ -1,0 +1,166 @@
+"""The whole system as a user starts it: orchestrator, its worker child, real FFmpeg."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from apigpu.video.v1 import job_pb2, operations_pb2, video_service_pb2
+from apigpu.video.v1.job_pb2 import Item, Job
+from PIL import Image
+
+from tests import requests
+from tests.services import connect, process
+
+NOISE = 64  # random detail, so that encoding takes a while
+
+
+def descendants(pid: int) -> list[int]:
+    """All living processes below `pid`."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+
+    def below(parent: int) -> Iterator[int]:
+        for child in children.get(parent, []):
+            yield child
+            yield from below(child)
+
+    return list(below(pid))
+
+
+def alive(pids: list[int]) -> list[int]:
+    def lives(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        except OSError:
+            return False
+
+    return [pid for pid in pids if lives(pid)]
+
+
+async def gone(pids: list[int]) -> None:
+    """Wait until none of the processes lives; the caller sets the deadline."""
+    while alive(pids):
+        await asyncio.to_thread(os.sched_yield)
+
+
+def picture(path: Path) -> bytes:
+    Image.effect_noise((2400, 1350), NOISE).convert("RGB").save(path, quality=90)
+    return path.read_bytes()
+
+
+async def long_job(stub: object, tmp_path: Path, duration_s: float = 60.0) -> job_pb2.Job:
+    body = picture(tmp_path / "noise.jpg")
+    file = await stub.UploadFile(requests.chunks("noise.jpg", body))  # type: ignore[attr-defined]
+    image = operations_pb2.Image(
+        id="noise",
+        image=operations_pb2.MediaSource(file=file.name),
+        duration=requests.seconds(duration_s),
+    )
+    return job_pb2.Job(images_to_videos=operations_pb2.ImagesToVideos(images=[image]))
+
+
+def leftovers(data_dir: Path) -> list[Path]:
+    """Files in the making; a living worker's lock is none."""
+    work = data_dir / "work"
+    return [path for path in work.rglob("*") if path.is_file() and path.name != "lock"]
+
+
+async def encoding(events: object) -> job_pb2.JobEvent:
+    """Read events until frames are being made."""
+    async for event in events:  # type: ignore[attr-defined]
+        if event.item.progress.stage == job_pb2.STAGE_ENCODING and event.item.progress.frames_done:
+            return event  # type: ignore[no-any-return]
+    raise AssertionError("the job ended before it was seen encoding")
+
+
+async def test_cancel_stops_ffmpeg_and_removes_its_files(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    async with process(data_dir) as service, connect(service.address) as stub:
+        idle = set(descendants(service.pid))
+        events = stub.RunJob(requests.run(await long_job(stub, tmp_path)))
+        event = await encoding(events)
+        working = [pid for pid in descendants(service.pid) if pid not in idle]
+        assert working, "nothing works on the job"
+        await stub.CancelJob(video_service_pb2.CancelJobRequest(name=event.job))
+        last = [event async for event in events][-1]
+        assert last.finished.state == Job.CANCELLED
+        await asyncio.wait_for(gone(working), 5)
+        while leftovers(data_dir):
+            await asyncio.to_thread(os.sched_yield)
+        uploads_only = list((data_dir / "files").iterdir())
+        assert len(uploads_only) == 1
+
+
+async def test_a_killed_orchestrator_takes_its_worker_along_and_goes_on_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    data_dir = tmp_path / "data"
+    async with process(data_dir, APIGPU_LEASE_S="2") as service, connect(service.address) as stub:
+        job = await long_job(stub, tmp_path, duration_s=8.0)
+        event = await encoding(stub.RunJob(requests.run(job)))
+        below = descendants(service.pid)
+        await service.kill()
+        await asyncio.wait_for(gone(below), 10)
+    async with process(data_dir, APIGPU_LEASE_S="2") as service, connect(service.address) as stub:
+        events = await requests.collect(
+            stub.WatchJob(
+                video_service_pb2.WatchJobRequest(name=event.job, after_sequence=event.sequence)
+            )
+        )
+    assert events[0].sequence == event.sequence + 1
+    assert events[0].progress.percent >= event.progress.percent
+    assert events[-1].finished.state == Job.SUCCEEDED
+    assert events[-1].finished.items[0].output.frame_count == 8 * 24
+
+
+async def test_a_killed_worker_is_replaced_and_the_job_ends_well(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    async with process(data_dir) as service, connect(service.address) as stub:
+        (worker_pid, *_) = descendants(service.pid)
+        events = stub.RunJob(requests.run(await long_job(stub, tmp_path, duration_s=8.0)))
+        iterator = aiter(events)
+        await encoding(iterator)
+        below = descendants(worker_pid)
+        os.kill(worker_pid, signal.SIGKILL)
+        await asyncio.wait_for(gone(below), 5)
+        rest = await requests.collect(iterator)
+    assert Item.QUEUED in {event.item.state for event in rest if event.HasField("item")}
+    assert rest[-1].finished.state == Job.SUCCEEDED
+    assert not leftovers(data_dir)
+
+
+async def test_sigterm_hands_over_and_leaves_no_process(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    async with process(data_dir, APIGPU_GRACE_S="0") as service, connect(service.address) as stub:
+        job = await stub.CreateJob(requests.create(await long_job(stub, tmp_path)))
+        await encoding(stub.WatchJob(requests.watch(job)))
+        below = descendants(service.pid)
+        assert await service.terminate() == 0
+        assert not alive(below)
+        assert not leftovers(data_dir)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.GetJob(video_service_pb2.GetJobRequest(name=job.name), timeout=5)
+
+
+async def test_the_server_says_what_it_is(tmp_path: Path) -> None:
+    async with process(tmp_path / "data") as service, connect(service.address) as stub:
+        info = await stub.GetServerInfo(video_service_pb2.GetServerInfoRequest())
+    assert info.backend == "child"
+    (worker,) = info.workers
+    assert worker.ffmpeg_version
+    found = {encoder.name: encoder for encoder in worker.encoders}
+    assert found["libx264"].works
+    nvenc = found["h264_nvenc"]
+    assert nvenc.works or nvenc.reason, "an encoder that does not work must say why"
