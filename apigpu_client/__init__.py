@@ -1,0 +1,7 @@
+"""Python client of the video service. Stands on the generated code alone."""
+
+from apigpu_client.client import VideoClient
+from apigpu_client.errors import ApiGpuError
+from apigpu_client.jobs import ClipOptions
+
+__all__ = ["ApiGpuError", "ClipOptions", "VideoClient"]

@@ -1,0 +1,56 @@
+"""What the command's exit codes mean, and the errors that carry them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from apigpu.video.v1.job_pb2 import Job
+
+from apigpu_client.errors import ApiGpuError, InvalidRequest, NotFound, Unavailable
+
+
+class Exit(IntEnum):
+    DONE = 0
+    FAILED = 1
+    BAD_REQUEST = 2
+    PARTIAL = 3
+    UNREACHABLE = 4
+    CANCELLED = 5
+    INTERRUPTED = 130
+
+
+_BY_STATE = {
+    Job.SUCCEEDED: Exit.DONE,
+    Job.PARTIALLY_SUCCEEDED: Exit.PARTIAL,
+    Job.FAILED: Exit.FAILED,
+    Job.CANCELLED: Exit.CANCELLED,
+}
+
+
+def of_job(job: Job) -> Exit:
+    """For a job that has ended."""
+    return _BY_STATE[job.state]
+
+
+def of_error(error: ApiGpuError) -> Exit:
+    if isinstance(error, InvalidRequest | NotFound):
+        return Exit.BAD_REQUEST
+    if isinstance(error, Unavailable):
+        return Exit.UNREACHABLE
+    return Exit.FAILED
+
+
+def explain(error: ApiGpuError, server: str) -> str:
+    """The error in a few lines, with what to do."""
+    if isinstance(error, Unavailable) and not error.details.reason:
+        return (
+            f"no service answers at {server}: start one with `apigpu serve`,"
+            " or name another with --server"
+        )
+    fields = [
+        f"  {violation.field}: {violation.description}"
+        for violation in error.details.violations
+        if violation.field and violation.description not in error.message
+    ]
+    reason = f" [{error.details.reason}]" if error.details.reason else ""
+    return "\n".join([f"{error.message}{reason}", *fields])

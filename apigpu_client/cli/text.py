@@ -1,0 +1,119 @@
+"""Words for people: stages, durations, sizes, and tables of jobs and results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from apigpu.video.v1 import job_pb2
+from apigpu.video.v1.job_pb2 import Item, Job
+from apigpu.video.v1.video_service_pb2 import ServerInfo
+from rich.table import Table
+
+from apigpu_client.errors import details_of
+
+_WIDE = 100
+_STATE_STYLE = {
+    Job.SUCCEEDED: "green",
+    Job.PARTIALLY_SUCCEEDED: "yellow",
+    Job.FAILED: "red",
+    Job.CANCELLED: "yellow",
+}
+
+
+def stage_words(stage: job_pb2.Stage.ValueType) -> str:
+    return job_pb2.Stage.Name(stage).removeprefix("STAGE_").lower()
+
+
+def state_words(state: Job.State.ValueType) -> str:
+    words = Job.State.Name(state).lower().replace("_", " ")
+    style = _STATE_STYLE.get(state, "cyan")
+    return f"[{style}]{words}[/{style}]"
+
+
+def seconds(value: float) -> str:
+    whole = round(value)
+    if whole >= 3600:
+        return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+    return f"{whole // 60}:{whole % 60:02}"
+
+
+def size(value: int) -> str:
+    return f"{value / 1e6:.1f} MB" if value >= 100_000 else f"{value / 1e3:.1f} kB"
+
+
+def results(job: Job, saved: Mapping[str, Path]) -> Table:
+    """The items of a job that has ended. saved: where outputs were put, by item id."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(overflow="fold")
+    for _ in range(4):
+        table.add_column(no_wrap=True, style="dim")
+    for item in job.items:
+        table.add_row(*_row(item, saved))
+    return table
+
+
+def _row(item: Item, saved: Mapping[str, Path]) -> Sequence[str]:
+    if item.state != Item.SUCCEEDED:
+        reason = details_of(item.error).reason or Item.State.Name(item.state).lower()
+        return (f"[red]{item.id}: {item.error.message or 'no result'}[/red] [dim]{reason}[/dim]",)
+    output = item.output
+    length_s = output.duration.ToTimedelta().total_seconds()
+    return (
+        str(saved.get(item.id, output.file)),
+        f"{length_s:.2f} s",
+        f"{output.width}x{output.height} at {output.frame_rate:.4g}",
+        size(output.size_bytes),
+        output.encoder.used,
+    )
+
+
+def encoder_notes(job: Job) -> list[str]:
+    """Why an encoder other than the requested one ran, each reason once."""
+    notes = [
+        f"{item.output.encoder.used} was used: {item.output.encoder.reason}"
+        for item in job.items
+        if item.output.encoder.reason
+    ]
+    return list(dict.fromkeys(notes))
+
+
+def job_list(jobs: Sequence[Job], width: int) -> Table:
+    """One job a line; when it was made and how it is marked only where there is room."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    columns = ["job", "state", "operation", "done"]
+    if width >= _WIDE:
+        columns += ["created (UTC)", "labels"]
+    for column in columns:
+        table.add_column(column, no_wrap=column != "labels")
+    for job in jobs:
+        table.add_row(*_job_row(job)[: len(columns)])
+    return table
+
+
+def _job_row(job: Job) -> Sequence[str]:
+    done = sum(item.state == Item.SUCCEEDED for item in job.items)
+    return (
+        job.name.removeprefix("jobs/"),
+        state_words(job.state),
+        job.WhichOneof("operation") or "",
+        f"{done}/{len(job.items)}",
+        job.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M"),
+        " ".join(f"{key}={value}" for key, value in job.labels.items()),
+    )
+
+
+def server_info(info: ServerInfo) -> str:
+    lines = [f"API GPU {info.version}, backend {info.backend}"]
+    for worker in info.workers:
+        lines.append(
+            f"worker {worker.address}: FFmpeg {worker.ffmpeg_version},"
+            f" {worker.max_parallel_items} items at a time"
+        )
+        lines += [
+            f"  {encoder.name}: {'works' if encoder.works else encoder.reason}"
+            for encoder in worker.encoders
+        ]
+    if not info.workers:
+        lines.append("no worker answers")
+    return "\n".join(lines)

@@ -1,0 +1,110 @@
+"""`make demo`: the real service makes real videos, and leaves a contact sheet to look at."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import contact_sheet
+
+DEMO = Path(__file__).resolve().parent
+MEDIA = DEMO / "media"
+OUTPUT = DEMO / "output"
+BUILD = DEMO.parent / "build" / "demo"
+START_TIMEOUT_S = 90
+STOP_TIMEOUT_S = 30
+
+PICTURES = sorted(MEDIA.glob("0*.jpg"))
+NARRATION = MEDIA / "narration.mp3"
+CAPTIONS = MEDIA / "captions.srt"
+NARRATION_S = 19.725
+
+
+@contextmanager
+def service() -> Iterator[str]:
+    """The service as its own process; yields its address."""
+    log_path = BUILD / "service.log"
+    with log_path.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator"],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={
+                **os.environ,
+                "APIGPU_LISTEN": "127.0.0.1:0",
+                "APIGPU_DATA_DIR": str(BUILD / "data"),
+            },
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line.startswith("ready "):
+            sys.exit(f"the service did not start:\n{log_path.read_text()}")
+        yield line.split()[1]
+    finally:
+        process.terminate()
+        process.wait(STOP_TIMEOUT_S)
+
+
+def apigpu(server: str, *arguments: str | Path) -> None:
+    """Run the command as a user would, in this terminal."""
+    shown = " ".join(str(part).replace(f"{DEMO.parent}/", "") for part in arguments)
+    print(f"\n\033[1m$ apigpu {shown}\033[0m" if sys.stdout.isatty() else f"\n$ apigpu {shown}")
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "apigpu_client.cli", "--server", server, *map(str, arguments)]
+    code = subprocess.run(command, check=False).returncode
+    if code != 0:
+        sys.exit(f"that failed with exit code {code}; the service's log: {BUILD / 'service.log'}")
+
+
+def clips_job() -> Path:
+    """A batch in the contract's own JSON, to show what a job can say."""
+    durations_s = [5.5, 4.8, 5.1, 4.3]
+    views: list[dict[str, object]] = [
+        {},
+        {"motion": {"zoom": 1.2}},
+        {"motion": {"zoom": 1.5, "focal_point": {"x": 0.5, "y": 0.35}}},
+        {"motion": {"focal_point": {"x": 0.5, "y": 0.6}}},
+    ]
+    images = [
+        {"id": path.stem, "image": {"uri": str(path)}, "duration": f"{duration_s}s", **view}
+        for path, duration_s, view in zip(PICTURES, durations_s, views, strict=True)
+    ]
+    job = BUILD / "clips.json"
+    job.write_text(json.dumps({"images_to_videos": {"images": images}}, indent=2))
+    return job
+
+
+def main() -> None:
+    started = time.monotonic()
+    shutil.rmtree(OUTPUT, ignore_errors=True)
+    shutil.rmtree(BUILD, ignore_errors=True)
+    OUTPUT.mkdir(parents=True)
+    BUILD.mkdir(parents=True)
+    silent, sounding = BUILD / "silent.mp4", OUTPUT / "with-sound.mp4"
+    captioned = OUTPUT / "captioned.mp4"
+    print("Starting the service: orchestrator, worker, FFmpeg ...")
+    with service() as server:
+        apigpu(server, "info")
+        apigpu(server, "run", clips_job(), "-o", f"{OUTPUT / 'clips'}/")
+        apigpu(server, "animate", PICTURES[0], "--duration", str(NARRATION_S), "-o", silent)
+        apigpu(server, "add-audio", silent, NARRATION, "-o", sounding)
+        apigpu(server, "caption", sounding, CAPTIONS, "-o", captioned)
+        apigpu(server, "list")
+    clips = sorted((OUTPUT / "clips").glob("*.mp4"))
+    sheet = contact_sheet.draw([*clips, captioned], OUTPUT / "contact-sheet.png")
+    print(f"\nDone in {time.monotonic() - started:.0f} s. Look at them:")
+    for path in [*clips, sounding, captioned, sheet]:
+        print(f"  {path.relative_to(DEMO.parent)}")
+
+
+if __name__ == "__main__":
+    main()
