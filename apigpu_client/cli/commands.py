@@ -33,11 +33,12 @@ class Options:
 
     server: str
     as_json: bool
+    detach: bool = False
 
     @property
     def console(self) -> Console:
-        """For people; standard output belongs to programs when --json is given."""
-        return Console(stderr=self.as_json, quiet=self.as_json)
+        """For people. Standard output belongs to programs with --json and --detach."""
+        return Console(stderr=self.as_json or self.detach, quiet=self.as_json)
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _job_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _make(options: Options, build: Callable[[_Session], Awaitable[Job]], making: _Making) -> None:
     """Build a job, have it done, follow it."""
-    options = Options(options.server, options.as_json or making.as_json)
+    options = Options(options.server, options.as_json or making.as_json, making.detach)
 
     async def work(session: _Session) -> Exit:
         job = await build(session)

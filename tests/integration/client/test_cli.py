@@ -1,0 +1,204 @@
+"""The command `apigpu` as people and programs use it: real processes, signals, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from apigpu.video.v1.job_pb2 import Job, JobEvent
+from apigpu.worker.v1 import worker_service_pb2 as worker
+from google.protobuf import json_format
+
+from apigpu_client import VideoClient
+from apigpu_common.errors import InvalidInput
+from orchestrator.server import Orchestrator
+from tests.scripted_worker import ScriptedWorker, Sender, do_all, serve
+from tests.services import settings
+
+TIMEOUT_S = 40
+
+
+async def start(server: str, *arguments: str | Path, cwd: Path) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "apigpu_client.cli",
+        *map(str, arguments),
+        cwd=cwd,
+        env={**os.environ, "APIGPU_SERVER": server},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def apigpu(server: str, *arguments: str | Path, cwd: Path) -> tuple[int, str, str]:
+    """Run the command; returns exit code, standard output, standard error."""
+    process = await start(server, *arguments, cwd=cwd)
+    out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    assert "Traceback" not in err.decode()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def hang(task: worker.Task, sender: Sender) -> None:
+    sender.start()
+    sender.progress(task.items[0].id, 40)
+    await asyncio.Event().wait()
+
+
+async def fail_some(task: worker.Task, sender: Sender) -> None:
+    sender.start()
+    bad = InvalidInput("NOT_AN_IMAGE", "This should be a picture.", field="images[0].image")
+    sender.finish(
+        [
+            sender.fail(item.id, bad) if "bad" in item.id else await sender.succeed(item.id)
+            for item in task.items
+        ]
+    )
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[tuple[ScriptedWorker, str]]:
+    servicer = ScriptedWorker()
+    async with serve(servicer) as address:
+        yield servicer, address
+
+
+@pytest.fixture
+async def server(scripted: tuple[ScriptedWorker, str], tmp_path: Path) -> AsyncIterator[str]:
+    async with Orchestrator(settings(tmp_path / "data", (scripted[1],))) as orchestrator:
+        yield orchestrator.address
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / "good.jpg", tmp_path / "bad.jpg"]
+    for path in paths:
+        path.write_bytes(b"some picture")
+    return paths
+
+
+async def test_results_come_home_under_the_names_of_their_sources(
+    server: str, pictures: list[Path], tmp_path: Path
+) -> None:
+    code, out, _ = await apigpu(server, "animate", *pictures, "-o", "clips/", cwd=tmp_path)
+    assert code == 0
+    assert {path.name for path in (tmp_path / "clips").iterdir()} == {"good.mp4", "bad.mp4"}
+    assert "succeeded" in out
+
+
+async def test_json_gives_one_event_a_line_and_nothing_else(
+    server: str, pictures: list[Path], tmp_path: Path
+) -> None:
+    code, out, _ = await apigpu(server, "--json", "animate", *pictures, "-o", "x/", cwd=tmp_path)
+    events = [json_format.Parse(line, JobEvent()) for line in out.splitlines()]
+    assert code == 0
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].finished.state == Job.SUCCEEDED
+
+
+async def test_a_failed_item_is_told_with_its_reason_and_in_the_exit_code(
+    server: str, scripted: tuple[ScriptedWorker, str], pictures: list[Path], tmp_path: Path
+) -> None:
+    scripted[0].scripts = [fail_some]
+    code, out, _ = await apigpu(server, "animate", *pictures, "-o", "clips/", cwd=tmp_path)
+    assert code == 3
+    assert "NOT_AN_IMAGE" in out
+    assert [path.name for path in (tmp_path / "clips").iterdir()] == ["good.mp4"]
+    code, out, _ = await apigpu(server, "animate", pictures[1], cwd=tmp_path)
+    assert code == 1
+    assert "This should be a picture." in out
+
+
+async def test_a_bad_request_names_the_field(
+    server: str, pictures: list[Path], tmp_path: Path
+) -> None:
+    code, _, err = await apigpu(server, "animate", pictures[0], "--zoom", "9", cwd=tmp_path)
+    assert code == 2
+    assert "job.images_to_videos.motion.zoom" in err
+
+
+async def test_a_missing_file_and_a_missing_server_are_told_apart(tmp_path: Path) -> None:
+    code, _, err = await apigpu("127.0.0.1:1", "list", cwd=tmp_path)
+    assert code == 4
+    assert "apigpu serve" in err
+    code, _, err = await apigpu("127.0.0.1:1", "animate", "nowhere.jpg", cwd=tmp_path)
+    assert code == 2
+    assert "nowhere.jpg" in err
+
+
+async def test_a_job_from_json_may_name_local_files(
+    server: str, pictures: list[Path], tmp_path: Path
+) -> None:
+    images = [
+        {"id": "one", "image": {"uri": pictures[0].name}, "duration": "2s"},
+        {"id": "two", "image": {"uri": pictures[0].name}, "duration": "2s"},
+    ]
+    spec = tmp_path / "job.json"
+    spec.write_text(json.dumps({"images_to_videos": {"images": images}}))
+    code, _, _ = await apigpu(server, "run", spec, "-o", "clips/", cwd=tmp_path)
+    assert code == 0
+    assert len(list((tmp_path / "clips").iterdir())) == 2
+    (tmp_path / "broken.json").write_text('{"images_to_videos": {"pictures": []}}')
+    code, _, err = await apigpu(server, "run", "broken.json", cwd=tmp_path)
+    assert code == 2
+    assert "pictures" in err
+
+
+async def test_a_detached_job_can_be_picked_up_listed_shown_and_downloaded(
+    server: str, pictures: list[Path], tmp_path: Path
+) -> None:
+    make = ("animate", pictures[0], "--detach", "--label", "show=news")
+    code, out, _ = await apigpu(server, *make, cwd=tmp_path)
+    name = out.strip()
+    assert code == 0 and name.startswith("jobs/")
+    code, _, _ = await apigpu(server, "watch", name.removeprefix("jobs/"), cwd=tmp_path)
+    assert code == 0
+    code, out, _ = await apigpu(server, "list", "--filter", "labels.show = news", cwd=tmp_path)
+    assert name.removeprefix("jobs/") in out
+    code, out, _ = await apigpu(server, "get", name, cwd=tmp_path)
+    assert code == 0 and "succeeded" in out
+    (tmp_path / "saved").mkdir()
+    code, out, _ = await apigpu(server, "download", name, "-o", "saved", cwd=tmp_path)
+    assert (tmp_path / out.strip()).read_bytes() == b"a video"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_ctrl_c_cancels_the_job(
+    server: str,
+    scripted: tuple[ScriptedWorker, str],
+    pictures: list[Path],
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    scripted[0].scripts = [hang]
+    process = await start(server, "--json", "animate", pictures[0], cwd=tmp_path)
+    assert process.stdout is not None
+    async for line in process.stdout:
+        event = json_format.Parse(line, JobEvent())
+        if event.HasField("item"):
+            break
+    process.send_signal(number)
+    await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    assert process.returncode == 130
+    await asyncio.wait_for(scripted[0].cancelled.wait(), TIMEOUT_S)
+    async with VideoClient(server) as client:
+        assert (await client.get_job(event.job)).state == Job.CANCELLED
+
+
+async def test_cancel_from_elsewhere_ends_the_one_who_watches(
+    server: str, scripted: tuple[ScriptedWorker, str], pictures: list[Path], tmp_path: Path
+) -> None:
+    scripted[0].scripts = [hang, do_all]
+    watching = await start(server, "--json", "animate", pictures[0], cwd=tmp_path)
+    assert watching.stdout is not None
+    first = json_format.Parse(await watching.stdout.readline(), JobEvent())
+    code, out, _ = await apigpu(server, "cancel", first.job, cwd=tmp_path)
+    assert code == 0 and "cancel" in out
+    await asyncio.wait_for(watching.communicate(), TIMEOUT_S)
+    assert watching.returncode == 5
