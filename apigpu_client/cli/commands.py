@@ -33,12 +33,12 @@ class Options:
 
     server: str
     as_json: bool
-    detach: bool = False
+    names_only: bool = False
 
     @property
     def console(self) -> Console:
-        """For people. Standard output belongs to programs with --json and --detach."""
-        return Console(stderr=self.as_json or self.detach, quiet=self.as_json)
+        """For people. Standard output may belong to programs: events, or names of results."""
+        return Console(stderr=self.as_json or self.names_only, quiet=self.as_json)
 
 
 @dataclass(frozen=True)
@@ -334,6 +334,7 @@ def cancel(options: Options, job: str) -> None:
 @click.pass_obj
 def download(options: Options, name: str, output: Path) -> None:
     """Download the results of a job, or one file (files/...)."""
+    options = Options(options.server, options.as_json, names_only=True)
 
     async def work(session: _Session) -> None:
         if name.startswith("files/"):
