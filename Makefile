@@ -36,6 +36,7 @@ check: .venv/ok contract ## contract, formatting, lint, types, architecture
 	@ruff format --check . && ruff check .
 	@mypy
 	@lint-imports
+	@python tools/settings_table.py --check
 
 .proto-deps/ok: requirements-dev.txt tools/proto_deps.py | .venv/ok
 	@python tools/proto_deps.py .proto-deps && touch $@
@@ -47,9 +48,10 @@ contract: .proto-deps/ok
 	@buf breaking proto --against proto/released.binpb
 	@python tools/generate.py --check
 
-gen: .proto-deps/ok ## regenerate gen/ from proto/
+gen: .proto-deps/ok ## regenerate gen/ from proto/, and docs/configuration.md from the settings
 	@buf format -w proto
 	@python tools/generate.py
+	@python tools/settings_table.py
 
 lock: .venv/ok ## resolve the dependencies anew
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group dev -o requirements-dev.txt

@@ -27,9 +27,10 @@ class WorkerSettings(BaseSettings):
         description="Address for gRPC, host:port or unix:/path. Port 0 takes a free one.",
     )
     work_dir: Path = Field(
-        default=Path(tempfile.gettempdir()) / "apigpu-worker",
+        default_factory=lambda: Path(tempfile.gettempdir()) / "apigpu-worker",
         validation_alias=AliasChoices("APIGPU_WORKER_WORK_DIR", "WORK_DIR"),
-        description="Folder for files in the making. What dead workers left there is removed.",
+        description="Folder for files in the making; what dead workers left there is removed."
+        " Default: apigpu-worker in the system's folder for temporary files.",
     )
     ffmpeg: Path | None = Field(
         default=None, description="The FFmpeg to use. Default: the one that was installed along."

@@ -83,9 +83,13 @@ class Display:
                 self._console.print(f"[dim]{event.job}[/dim]")
             else:
                 self._console.print(f"{event.job} accepted")
+        elif event.HasField("finished"):
+            for key in list(self._bars):
+                self._remove(key)
+            return
         elif event.HasField("item"):
             self._item(event.item)
-        if self._many and not event.HasField("finished"):
+        if self._many:
             self._whole(event)
 
     def _item(self, item: Item) -> None:
