@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import aiofiles
 import aiohttp
 import yarl
+from aiofiles.threadpool.binary import AsyncBufferedIOBase
 from apigpu.video.v1.operations_pb2 import MediaSource
 from apigpu.worker.v1.worker_service_pb2 import FileLocation
 from google.rpc import code_pb2
@@ -22,7 +23,7 @@ from apigpu_common.errors import InternalError, InvalidInput, ServiceError
 from gpu_worker.guard import AddressRefused, guarded_socket
 from gpu_worker.settings import WorkerSettings
 
-_CHUNK_BYTES = 256 * 1024
+_QUEUED_CHUNKS = 64
 _MAX_REDIRECTS = 5
 _MAX_TRIES = 4
 _FIRST_PAUSE_S = 0.3
@@ -41,6 +42,7 @@ class _Download:
     max_bytes: int
     on_bytes: OnBytes
     done_bytes: int = 0
+    total_bytes: int = 0
     etag: str = ""
 
     @property
@@ -115,12 +117,19 @@ def _existing(path: Path) -> Path:
 
 
 async def _download(session: aiohttp.ClientSession, download: _Download) -> None:
+    async with aiofiles.open(download.path, "wb") as file:
+        await _try_to_get(session, download, file)
+
+
+async def _try_to_get(
+    session: aiohttp.ClientSession, download: _Download, file: AsyncBufferedIOBase
+) -> None:
     """Get it, going on where it was cut; a limited number of times without any progress."""
     tries = 0
     while True:
         before = download.done_bytes
         try:
-            await _get(session, download)
+            await _get(session, download, file)
             return
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
             refused = _refusal(error)
@@ -149,7 +158,9 @@ def _refusal(error: BaseException) -> BaseException | None:
     return None
 
 
-async def _get(session: aiohttp.ClientSession, download: _Download) -> None:
+async def _get(
+    session: aiohttp.ClientSession, download: _Download, file: AsyncBufferedIOBase
+) -> None:
     headers = {}
     if download.done_bytes and download.etag:
         headers = {"Range": f"bytes={download.done_bytes}-", "If-Range": download.etag}
@@ -165,22 +176,47 @@ async def _get(session: aiohttp.ClientSession, download: _Download) -> None:
         if response.status != 206:
             download.done_bytes = 0  # the server starts anew
         download.etag = response.headers.get("ETag", "")
-        total = (response.content_length or 0) + download.done_bytes
-        if total > download.max_bytes:
+        download.total_bytes = (response.content_length or 0) + download.done_bytes
+        if download.total_bytes > download.max_bytes:
             raise _too_large(download)
-        await _write(response, download, total)
+        await _store(response, download, file)
 
 
-async def _write(response: aiohttp.ClientResponse, download: _Download, total: int) -> None:
-    async with aiofiles.open(download.path, "ab") as file:
-        await file.truncate(download.done_bytes)
-        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-            await file.write(chunk)
+async def _store(
+    response: aiohttp.ClientResponse, download: _Download, file: AsyncBufferedIOBase
+) -> None:
+    """Write the body. Reading never waits for the disk: what has arrived when a connection
+    breaks is lost to a reader that has not taken it yet."""
+    chunks: asyncio.Queue[bytes] = asyncio.Queue(_QUEUED_CHUNKS)
+    writer = asyncio.create_task(_write(chunks, file, download.done_bytes))
+    known = bool(response.content_length)
+    try:
+        async for chunk in response.content.iter_any():
             download.done_bytes += len(chunk)
             if download.done_bytes > download.max_bytes:
                 raise _too_large(download)
-            known = bool(response.content_length)
-            download.on_bytes(download.done_bytes / total if known else None)
+            await chunks.put(chunk)
+            download.on_bytes(download.done_bytes / download.total_bytes if known else None)
+    finally:
+        await chunks.put(b"")
+        await writer
+
+
+async def _write(chunks: asyncio.Queue[bytes], file: AsyncBufferedIOBase, offset: int) -> None:
+    """Write what comes, from `offset` on, up to an empty chunk. After an error (a full disk)
+    the rest is only taken, so that nobody waits for us, and the error told at the end."""
+    failure: OSError | None = None
+    await file.seek(offset)
+    await file.truncate()
+    while chunk := await chunks.get():
+        if failure is None:
+            try:
+                await file.write(chunk)
+            except OSError as error:
+                failure = error
+    await file.flush()
+    if failure is not None:
+        raise failure
 
 
 def _check_status(response: aiohttp.ClientResponse, download: _Download) -> None:

@@ -1,0 +1,185 @@
+"""The worker as a process: real gRPC, real FFmpeg, real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from apigpu.worker.v1 import worker_service_pb2 as worker
+from apigpu.worker.v1.worker_service_pb2_grpc import WorkerServiceStub
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from PIL import Image
+
+from gpu_worker.server import SERVICE
+from tests import requests
+from tests.requests import Refusal
+
+START_TIMEOUT_S = 60.0
+
+
+@asynccontextmanager
+async def running(
+    work_dir: Path, listen: str = "127.0.0.1:0", **environment: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A worker process and its address; killed at the end if it still lives."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gpu_worker", "--listen", listen, "--die-with-parent"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "APIGPU_WORKER_WORK_DIR": str(work_dir), **environment},
+    )
+    try:
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
+        yield process, line.decode().split()[1]
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def stub_for(address: str) -> AsyncIterator[Any]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield WorkerServiceStub(channel)
+
+
+def picture(path: Path, size: tuple[int, int] = (320, 180)) -> Path:
+    Image.effect_noise(size, 40).convert("RGB").save(path)
+    return path
+
+
+def batch(
+    paths: list[Path], out: Path, duration_s: float = 0.5, limit_s: float = 60
+) -> worker.Task:
+    """A task of small clips; the item of a path has its stem as id."""
+    task = worker.Task(id="t", attempt_id="t-1", job="jobs/1")
+    task.time_limit.FromMilliseconds(int(limit_s * 1000))
+    task.images_to_videos.width, task.images_to_videos.height = 160, 90
+    for path in paths:
+        image = task.images_to_videos.images.add(id=path.stem)
+        image.image.file = f"files/{path.stem}"
+        image.duration.CopyFrom(requests.seconds(duration_s))
+        task.files[image.image.file].path = str(path)
+        task.items.add(id=path.stem).target.path = str(out / f"{path.stem}.mp4")
+    return task
+
+
+async def execute(stub: Any, task: worker.Task) -> list[worker.TaskEvent]:
+    """All events; checks what holds for every stream of a worker."""
+    events = [event async for event in stub.Execute(worker.ExecuteRequest(task=task))]
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert {event.attempt_id for event in events} == {task.attempt_id}
+    assert events[0].HasField("started")
+    assert events[-1].HasField("finished")
+    assert [r.item_id for r in events[-1].finished.results] == [i.id for i in task.items]
+    return events
+
+
+def files_in_the_making(work_dir: Path) -> list[Path]:
+    return [path for path in work_dir.rglob("*") if path.is_file() and path.name != "lock"]
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "unix"])
+async def test_one_bad_picture_of_five_costs_only_itself(tmp_path: Path, listen: str) -> None:
+    paths = [picture(tmp_path / f"p{number}.png") for number in range(5)]
+    paths[2].write_text("this is no picture, whatever its name says\n" * 20)
+    address = f"unix:{tmp_path / 'w.sock'}" if listen == "unix" else listen
+    work_dir = tmp_path / "work"
+    async with running(work_dir, address) as (_, bound), stub_for(bound) as stub:
+        events = await execute(stub, batch(paths, tmp_path))
+        results = events[-1].finished.results
+        assert [result.HasField("output") for result in results] == [True, True, False, True, True]
+        error = results[2].error
+        assert requests.reason_of(error) == "NOT_AN_IMAGE"
+        assert requests.blamed_by(error) == ["images_to_videos.images[2].image"]
+        for result in (results[0], results[4]):
+            target = tmp_path / f"{result.item_id}.mp4"
+            assert target.stat().st_size == result.output.size_bytes
+            assert result.output.frame_count == 12
+        assert not files_in_the_making(work_dir)
+        told = [e.progress.progress.percent for e in events if e.progress.item_id == "p0"]
+        assert told == sorted(told) and told[-1] >= 90
+
+
+async def test_a_task_beyond_its_time_limit_is_stopped_and_says_so(tmp_path: Path) -> None:
+    path = picture(tmp_path / "long.png", (1920, 1080))
+    work_dir = tmp_path / "work"
+    async with running(work_dir) as (_, address), stub_for(address) as stub:
+        events = await execute(stub, batch([path], tmp_path, duration_s=600, limit_s=1.5))
+        (result,) = events[-1].finished.results
+        assert requests.reason_of(result.error) == "TIME_LIMIT"
+        assert not files_in_the_making(work_dir)
+        assert not (tmp_path / "long.mp4").exists()
+
+
+async def test_the_next_task_runs_after_a_cancelled_one(tmp_path: Path) -> None:
+    path = picture(tmp_path / "p.png", (1920, 1080))
+    work_dir = tmp_path / "work"
+    async with (
+        running(work_dir, BATCH_SIZE="1") as (_, address),
+        stub_for(address) as stub,
+    ):
+        call = stub.Execute(worker.ExecuteRequest(task=batch([path], tmp_path, duration_s=600)))
+        async for event in call:
+            if event.progress.progress.frames_done:
+                break
+        call.cancel()
+        events = await execute(stub, batch([path], tmp_path))
+        assert events[-1].finished.results[0].HasField("output")
+        assert not files_in_the_making(work_dir)
+
+
+async def test_an_orchestrator_that_vanishes_takes_its_worker_along(tmp_path: Path) -> None:
+    async with running(tmp_path / "work") as (process, _):
+        assert process.stdin is not None
+        process.stdin.close()  # what the system does when the parent dies
+        assert await asyncio.wait_for(process.wait(), 15) == 0
+
+
+async def test_a_killed_worker_leaves_nothing_that_looks_finished_and_is_cleaned_up_after(
+    tmp_path: Path,
+) -> None:
+    path = picture(tmp_path / "p.png", (1920, 1080))
+    work_dir = tmp_path / "work"
+    async with running(work_dir) as (process, address), stub_for(address) as stub:
+        call = stub.Execute(worker.ExecuteRequest(task=batch([path], tmp_path, duration_s=600)))
+        async for event in call:
+            if event.progress.progress.frames_done:
+                break
+        process.kill()
+        await process.wait()
+        assert files_in_the_making(work_dir), "the kill came too late to show anything"
+        assert not (tmp_path / "p.mp4").exists()
+    async with running(work_dir):
+        assert not files_in_the_making(work_dir)
+
+
+async def test_a_worker_says_what_it_can_do_and_how_it_is(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path / "work", BATCH_SIZE="5") as (_, address),
+        stub_for(address) as stub,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        found = await stub.GetCapabilities(worker.GetCapabilitiesRequest())
+        assert found.max_parallel_items == 5
+        assert {encoder.name for encoder in found.encoders} >= {"h264_nvenc", "libx264"}
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=SERVICE))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_task_against_the_rules_is_refused(tmp_path: Path) -> None:
+    async with running(tmp_path / "work") as (_, address), stub_for(address) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.Execute(worker.ExecuteRequest(task=worker.Task(id="t"))).read()
+    refusal = Refusal(refused.value)
+    assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "task.operation" in refusal.fields
