@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Tools find each other (buf calls its plugins) and the project through the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test check gen lock format serve clean
+.PHONY: help demo test check gen lock format bench serve clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ demo: .venv/ok ## make real videos on this machine: no FFmpeg, no GPU, no accoun
 
 test: .venv/ok check ## everything that CI runs
 	@pytest
+
+bench: .venv/ok ## measure against the baseline, in one run
+	@python bench/ken_burns.py
 
 serve: .venv/ok ## start the service on localhost:50051
 	@apigpu serve
