@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -175,8 +175,8 @@ class Engine:
             if len(self._running) >= await self._dispatcher.capacity() or self._stopping:
                 return False
             task = await self._store.claim_task(self._owner, self._settings.lease_s)
-        except ServiceError as error:
-            log.error("cannot claim tasks: %s", error.message)
+        except Exception:  # whatever it is, tasks must be claimed again afterwards
+            log.exception("cannot claim tasks")
             await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
             return False
         if task is None:
@@ -229,24 +229,24 @@ class Engine:
                 running.work.cancel()
 
     async def _renew_leases(self) -> None:
-        """Keep what we work on; let go of what was taken over or cancelled elsewhere."""
         while True:
             await asyncio.sleep(self._settings.lease_s / _RENEWALS_PER_LEASE)
-            mine = dict(self._running)
             try:
-                kept = await self._store.renew_leases(
-                    self._owner, list(mine), self._settings.lease_s
-                )
-                for running in mine.values():
-                    if running.task.id not in kept and not running.stop:
-                        log.warning("task %s was taken over", running.task.id)
-                        running.stop = "lease lost"
-                        running.work.cancel()
-                for job_id in {running.task.job_id for running in mine.values()}:
-                    if (await self._ledger.get(job_id)).state == Job.CANCELLING:
-                        self._stop_tasks(job_id)
-            except ServiceError as error:
-                log.error("cannot renew leases: %s", error.message)
+                await self._keep(dict(self._running))
+            except Exception:  # the next renewal may still come in time
+                log.exception("cannot renew leases")
+
+    async def _keep(self, mine: Mapping[str, _Running]) -> None:
+        """Keep what we work on; let go of what was taken over or cancelled elsewhere."""
+        kept = await self._store.renew_leases(self._owner, list(mine), self._settings.lease_s)
+        for running in mine.values():
+            if running.task.id not in kept and not running.stop and not running.work.done():
+                log.warning("task %s was taken over", running.task.id)
+                running.stop = "lease lost"
+                running.work.cancel()
+        for job_id in {running.task.job_id for running in mine.values()}:
+            if (await self._ledger.get(job_id)).state == Job.CANCELLING:
+                self._stop_tasks(job_id)
 
     async def _check_files(self, spec: Job) -> None:
         named = {source.file: path for path, source in sources.media_sources(spec) if source.file}
