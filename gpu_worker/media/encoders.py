@@ -14,14 +14,13 @@ from apigpu.video.v1.job_pb2 import EncoderUse
 
 from apigpu_common.errors import InternalError
 from gpu_worker.media.cpu import available_cpus
-from gpu_worker.media.process import ChildFailed, Limits, child
+from gpu_worker.media.process import CODING, ChildFailed, Limits, SourceFailed, child
 
 _TRY_TIMEOUT_S = 60.0
 _GOP_S = 5  # at most so many seconds between keyframes, so that players can seek
 
 # CUDA reserves far more address space than it uses: no memory limit for hardware encodes.
 _HARDWARE_LIMITS = Limits()
-_SOFTWARE_LIMITS = Limits(memory_bytes=16 * 2**30)
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Profile:
 
     @property
     def limits(self) -> Limits:
-        return _HARDWARE_LIMITS if self.hardware else _SOFTWARE_LIMITS
+        return _HARDWARE_LIMITS if self.hardware else CODING
 
 
 NVENC_H264 = Profile(
@@ -90,6 +89,8 @@ class Toolbox:
             *profile.options,
             "-pix_fmt",
             "yuv420p",
+            "-fps_mode",
+            "vfr",  # every picture keeps its own time
             "-g",
             str(max(1, round(frame_rate * _GOP_S))),
             *([] if profile.hardware else ["-threads", str(self.threads)]),
@@ -103,6 +104,8 @@ class Toolbox:
         (profile, use), *others = self.candidates()
         try:
             await run(profile)
+        except SourceFailed:
+            raise  # no encoder is to blame
         except ChildFailed as error:
             if not profile.hardware or not others:
                 raise

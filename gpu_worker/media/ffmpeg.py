@@ -12,7 +12,15 @@ from pathlib import Path
 from apigpu.video.v1 import job_pb2
 from apigpu.video.v1.job_pb2 import Progress
 
-from gpu_worker.media.process import Child, ChildFailed, Limits, child
+from gpu_worker.media.process import (
+    CODING,
+    DRAWING,
+    Child,
+    ChildFailed,
+    Limits,
+    SourceFailed,
+    child,
+)
 from gpu_worker.media.sniff import FFMPEG_FORMATS, Format
 
 log = logging.getLogger(__name__)
@@ -20,6 +28,8 @@ log = logging.getLogger(__name__)
 _FONTS = Path(__file__).resolve().parent.parent / "fonts"
 _REPORT_INTERVAL_S = "0.1"
 _MAX_PIXELS = 100_000_000
+# A source whose reader has gone notices it with its next write.
+_SOURCE_GRACE_S = 5.0
 
 # libass falls back between fonts through fontconfig alone; this file shows it our fonts and
 # none of the machine's, so captions look the same everywhere.
@@ -57,13 +67,13 @@ async def run(
     *,
     cwd: Path,
     on_report: Callable[[Report], None] | None = None,
-    limits: Limits | None = None,
+    limits: Limits = CODING,
     frames_from: Sequence[str | Path] = (),
 ) -> str:
     """Run FFmpeg to its end; returns the last lines of its log. Raises ChildFailed.
 
     frames_from: a program whose standard output becomes FFmpeg's standard input. If it
-    fails, its failure is raised, not FFmpeg's complaint about missing frames.
+    fails, SourceFailed is raised, not FFmpeg's complaint about missing frames.
     """
     command: list[str | Path] = [
         ffmpeg,
@@ -80,11 +90,9 @@ async def run(
         *arguments,
     ]
     if not frames_from:
-        async with child(
-            command, cwd=cwd, limits=limits or Limits(), environment=FONT_ENVIRONMENT
-        ) as encoder:
+        async with child(command, cwd=cwd, limits=limits, environment=FONT_ENVIRONMENT) as encoder:
             return await _follow(encoder, on_report)
-    return await _run_fed(command, frames_from, cwd, on_report, limits or Limits())
+    return await _run_fed(command, frames_from, cwd, on_report, limits)
 
 
 async def _run_fed(
@@ -97,7 +105,7 @@ async def _run_fed(
     """Two children, joined by a pipe that this process does not touch."""
     read_end, write_end = os.pipe()
     try:
-        async with child(source_command, cwd=cwd, limits=limits, stdout=write_end) as source:
+        async with child(source_command, cwd=cwd, limits=DRAWING, stdout=write_end) as source:
             os.close(write_end)
             write_end = -1
             async with child(command, cwd=cwd, limits=limits, stdin=read_end) as encoder:
@@ -105,10 +113,11 @@ async def _run_fed(
                 read_end = -1
                 try:
                     tail = await _follow(encoder, on_report)
-                except ChildFailed as error:
-                    await _prefer_failure_of(source, error)
+                except ChildFailed:
+                    # Where the source has failed, the encoder only suffers from it.
+                    await _end_of_source(source)
                     raise
-                await source.wait()
+                await _end_of_source(source)
                 return tail
     finally:
         for end in (read_end, write_end):
@@ -116,18 +125,15 @@ async def _run_fed(
                 os.close(end)
 
 
-_SOURCE_GRACE_S = 5.0
-
-
-async def _prefer_failure_of(source: Child, error: ChildFailed) -> None:
-    """Raise the source's own failure, if that is why the encoder failed."""
+async def _end_of_source(source: Child) -> None:
+    """Raise SourceFailed if the source failed by itself, not because nobody read on."""
     try:
         await asyncio.wait_for(source.wait(), _SOURCE_GRACE_S)
     except TimeoutError:
-        return
-    except ChildFailed as first:
-        if first.code > 0 and "BrokenPipe" not in first.stderr:
-            raise first from error
+        return  # it hangs on, and is killed by its owner
+    except ChildFailed as error:
+        if "BrokenPipeError" not in error.stderr:
+            raise SourceFailed(error.program, error.code, error.stderr) from None
 
 
 async def _follow(encoder: Child, on_report: Callable[[Report], None] | None) -> str:

@@ -21,6 +21,10 @@ class Box:
     width: float
     height: float
 
+    def scaled(self, x: float, y: float) -> Box:
+        """The same part of the picture when its width is `x` and its height `y` times as large."""
+        return Box(self.left * x, self.top * y, self.width * x, self.height * y)
+
 
 def exact_rate(frames_per_s: float) -> Fraction:
     """The frame rate that is meant: 29.97 is 30000/1001."""

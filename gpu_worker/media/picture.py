@@ -11,20 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps
 
+from gpu_worker.media.refusal import Refused
+
 MAX_PIXELS = 100_000_000
 _ROWS_AT_ONCE = 256  # bounds the memory of the conversion
 _KR, _KB = 0.2126, 0.0722  # BT.709
 _KG = 1 - _KR - _KB
 
 Plane = npt.NDArray[np.uint8]
-
-
-class BadPicture(Exception):
-    """The picture cannot be used. reason: stable; the text is for people."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -36,31 +30,34 @@ class Planes:
     v: Plane
 
 
-def open_picture(path: Path, pillow_format: str, largest: tuple[int, int]) -> Image.Image:
-    """The picture, upright and in RGB. Raises BadPicture.
+def open_picture(path: Path, pillow_format: str, longest_px: int) -> Image.Image:
+    """The picture, upright and in RGB. Raises Refused.
 
-    largest: the size that it will be shown at, at most. A much larger JPEG is decoded at a
-    half, a quarter or an eighth of its size, which its format allows at no loss for this.
+    longest_px: the longer side that it will be shown with, at most. A much larger JPEG is
+    decoded at a half, a quarter or an eighth of its size, which loses nothing for this.
     """
     Image.MAX_IMAGE_PIXELS = None  # checked here, before any pixel is decoded
     try:
-        image = Image.open(path, formats=[pillow_format])
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise BadPicture(
-                "TOO_MANY_PIXELS",
-                f"The picture has {width}x{height} pixels; at most {MAX_PIXELS} are taken.",
-            )
-        side = max(largest)  # the orientation is not known yet
-        image.draft("RGB", (side, side))
-        image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
-    except BadPicture:
+        with Image.open(path, formats=[pillow_format]) as image:
+            _check_size(*image.size)
+            # Both sides, because the orientation is not known yet.
+            image.draft("RGB", (longest_px, longest_px))
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except Refused:
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadPicture(
+    except Exception as error:  # whatever a decoder stumbles over, it is the picture
+        raise Refused(
             "MEDIA_UNREADABLE", "The picture cannot be read: it is damaged, or cut off."
         ) from error
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise Refused(
+            "TOO_MANY_PIXELS",
+            f"The picture has {width}x{height} pixels; at most {MAX_PIXELS} are taken.",
+        )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -91,7 +88,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
             )
             if converted is not None:
                 return converted
-        except ImageCms.PyCMSError:
+        except (ImageCms.PyCMSError, OSError):
             pass  # a broken profile: take the numbers as they are, as browsers do
     return image.convert("RGB")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,19 +14,23 @@ from typing import Any
 
 from apigpu_common.errors import InvalidInput
 from gpu_worker.media import sniff
-from gpu_worker.media.process import SMALL, ChildFailed, child
+from gpu_worker.media.process import READING, ChildFailed, child
 from gpu_worker.media.sniff import Format
 
+log = logging.getLogger(__name__)
+
 _TIMEOUT_S = 60.0
+_SLOWEST_BYTES_PER_S = 20_000_000
 _PROGRAM = Path(__file__).with_name("probe_child.py")
 MAX_VIDEO_PIXELS = 8192 * 8192
 
 
 @dataclass(frozen=True)
 class VideoStream:
-    """width, height: as shown, after rotation. frame_count: packets with a picture; counted
-    only when asked for, else 0. start_s: time of the first picture."""
+    """index: its number in the file. width, height: as shown, after rotation. start_s: time of
+    the first picture. frame_count, duration_s: counted, not taken from headers."""
 
+    index: int
     codec: str
     pixel_format: str
     width: int
@@ -34,14 +39,14 @@ class VideoStream:
     duration_s: float
     start_s: float
     frame_count: int
-    color_space: str
-    color_range: str
 
 
 @dataclass(frozen=True)
 class AudioStream:
-    """duration_s: how long it plays. start_s: time of its first sample."""
+    """index: its number in the file. start_s: time of its first sample. duration_s: how long
+    it plays, counted."""
 
+    index: int
     codec: str
     sample_rate: int
     channels: int
@@ -59,34 +64,38 @@ class MediaInfo:
     audio: AudioStream | None
 
 
-async def probe(path: Path, kind: sniff.Kind, field: str, *, count: bool = False) -> MediaInfo:
-    """Examine a "video" or "audio" file. Raises InvalidInput with `field`.
-
-    count: demux all of it and count the pictures and samples.
-    """
+async def probe(path: Path, kind: sniff.Kind, field: str) -> MediaInfo:
+    """Examine a "video" or "audio" file from end to end. Raises InvalidInput with `field`."""
     found = await asyncio.to_thread(sniff.require, path, kind, field)
     command: list[str | Path] = [
         sys.executable,
         "-I",
         _PROGRAM,
         found.demuxer,
-        "1" if count else "0",
+        sniff.FFMPEG_FORMATS,
         path,
     ]
+    timeout_s = _TIMEOUT_S + path.stat().st_size / _SLOWEST_BYTES_PER_S
     try:
         async with (
-            asyncio.timeout(_TIMEOUT_S),
-            child(command, cwd=Path("/"), limits=SMALL) as running,
+            asyncio.timeout(timeout_s),
+            child(command, cwd=Path("/"), limits=READING) as running,
         ):
             answer = "".join([line async for line in running.lines()])
             await running.wait()
-    except (ChildFailed, TimeoutError):
+    except (ChildFailed, TimeoutError) as error:
+        log.info("probing failed: %s", error)
         raise InvalidInput(
             "MEDIA_UNREADABLE",
             f"The {kind} cannot be read: it is damaged, or cut off.",
             field=field,
         ) from None
     info = _info(json.loads(answer), found)
+    _check(info, kind, field)
+    return info
+
+
+def _check(info: MediaInfo, kind: sniff.Kind, field: str) -> None:
     if kind == "video" and info.video is None:
         raise InvalidInput(
             "NO_VIDEO_STREAM", "The file has no picture: send one that has.", field=field
@@ -102,7 +111,6 @@ async def probe(path: Path, kind: sniff.Kind, field: str, *, count: bool = False
             f" {MAX_VIDEO_PIXELS} are taken.",
             field=field,
         )
-    return info
 
 
 def _info(told: dict[str, Any], format_: Format) -> MediaInfo:

@@ -1,43 +1,102 @@
 """Run as a program: print what is in a media file as JSON. Never imported by the worker.
 
-python -I probe_child.py DEMUXER COUNT(0|1) PATH
+    python -I probe_child.py DEMUXER FORMAT_WHITELIST PATH
+
+All of the file is demuxed: headers estimate, speak of the longest stream only, or promise what
+a file that was cut off does not hold.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import defaultdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import av
 
-_WHITELIST = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,flac,mp3,wav,avi,mpegts,aac"
 _MAX_PACKETS_TO_FIRST_FRAME = 500
+# These say how long they are in a header of their own, and are believed.
+_DECLARE_THEIR_LENGTH = ("mov", "matroska")
+_MISSING_S, _MISSING_PART = 0.5, 0.01
+
+
+@dataclass
+class Extent:
+    """What was seen of a stream. Times in units of its time base."""
+
+    packets: int = 0
+    start: int | None = None
+    end: int | None = None
+
+    def add(self, packet: Any) -> None:
+        time = packet.pts if packet.pts is not None else packet.dts
+        if packet.size == 0 or time is None or packet.is_discard or packet.is_corrupt:
+            return
+        end = time + (packet.duration or 0)
+        self.packets += 1
+        self.start = time if self.start is None else min(self.start, time)
+        self.end = end if self.end is None else max(self.end, end)
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a stream begins and how long it plays, in seconds."""
+
+    start_s: float
+    duration_s: float
 
 
 def main() -> None:
-    demuxer, count, path = sys.argv[1], sys.argv[2] == "1", sys.argv[3]
-    options = {"protocol_whitelist": "file", "format_whitelist": _WHITELIST}
-    with av.open(f"file:{path}", format=demuxer, options=options) as container:
-        # A cover picture in an audio file is a video stream by name only.
-        videos = [
-            s
-            for s in container.streams.video
-            if not s.disposition & av.stream.Disposition.attached_pic
-        ]
-        video = videos[0] if videos else None
-        audio = container.streams.audio[0] if container.streams.audio else None
-        duration_s = container.duration / av.time_base if container.duration else 0.0
+    demuxer, whitelist, path = sys.argv[1:4]
+
+    def opened() -> Any:
+        options = {"protocol_whitelist": "file", "format_whitelist": whitelist}
+        return av.open(f"file:{path}", format=demuxer, options=options)
+
+    with opened() as container:
+        extents = _extents(container)
+        if demuxer in _DECLARE_THEIR_LENGTH:
+            _refuse_cut_off(container, extents)
+    # Opened anew, because seeking back to the very start does not work in every format.
+    with opened() as container:
+        present = [s for s in container.streams if extents[s.index].packets]
+        video = next((s for s in present if s.type == "video" and not _is_cover(s)), None)
+        audio = next((s for s in present if s.type == "audio"), None)
         first = _first_frame(container, video) if video else None
         if video and first is None:
             sys.exit("no picture could be decoded")
-        extent = _extents(container, video, audio) if count else {}
+        whole_s = container.duration / av.time_base if container.duration else 0.0
         answer = {
-            "duration_s": duration_s,
-            "video": _video(video, first, extent, duration_s) if video else None,
-            "audio": _audio(audio, extent, duration_s) if audio else None,
+            "duration_s": whole_s,
+            "video": _video(video, first, extents[video.index], whole_s) if video else None,
+            "audio": _audio(audio, extents[audio.index], whole_s) if audio else None,
         }
     print(json.dumps(answer))  # noqa: T201  the answer
+
+
+def _extents(container: Any) -> dict[int, Extent]:
+    extents: defaultdict[int, Extent] = defaultdict(Extent)
+    for packet in container.demux():
+        extents[packet.stream.index].add(packet)
+    return extents
+
+
+def _refuse_cut_off(container: Any, extents: dict[int, Extent]) -> None:
+    ends_s = [
+        float(extent.end * container.streams[index].time_base)
+        for index, extent in extents.items()
+        if extent.end is not None
+    ]
+    declared_s = (container.duration or 0) / av.time_base
+    if declared_s - max(ends_s, default=0.0) > _MISSING_S + _MISSING_PART * declared_s:
+        sys.exit("the file ends long before the end that it declares")
+
+
+def _is_cover(stream: Any) -> bool:
+    """A cover picture in an audio file is a video stream by name only."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def _first_frame(container: Any, stream: Any) -> Any:
@@ -50,66 +109,37 @@ def _first_frame(container: Any, stream: Any) -> Any:
     return None
 
 
-def _extents(container: Any, *streams: Any) -> dict[int, dict[str, Any]]:
-    """Packets, and the time from the first to the end of the last, of each stream."""
-    container.seek(0)
-    chosen = [stream for stream in streams if stream is not None]
-    extent: dict[int, dict[str, Any]] = {
-        stream.index: {"packets": 0, "start": None, "end": None} for stream in chosen
-    }
-    for packet in container.demux(chosen):
-        if packet.size == 0 or packet.pts is None or packet.is_discard:
-            continue
-        seen = extent[packet.stream.index]
-        end = packet.pts + (packet.duration or 0)
-        seen["packets"] += 1
-        seen["start"] = packet.pts if seen["start"] is None else min(seen["start"], packet.pts)
-        seen["end"] = end if seen["end"] is None else max(seen["end"], end)
-    return extent
+def _span(stream: Any, extent: Extent, whole_s: float) -> Span:
+    assert extent.start is not None and extent.end is not None
+    start_s = float(extent.start * stream.time_base)
+    # What comes before 0 is there for decoders to warm up, and is not played.
+    counted_s = float(extent.end * stream.time_base) - max(0.0, start_s)
+    # The last packet may reach beyond the end that an edit list sets.
+    return Span(start_s, min(counted_s, whole_s) if whole_s else counted_s)
 
 
-def _span(stream: Any, extent: dict[int, dict[str, Any]], whole_s: float) -> tuple[float, float]:
-    """(start, duration) of a stream in seconds: counted, or as its header says."""
-    seen = extent.get(stream.index)
-    if seen and seen["end"] is not None:
-        start = float(seen["start"] * stream.time_base)
-        counted = float(seen["end"] * stream.time_base) - start
-        # The last packet may reach beyond the end that an edit list sets.
-        return start, min(counted, whole_s) if whole_s else counted
-    start = float((stream.start_time or 0) * stream.time_base)
-    if stream.duration:
-        return start, float(stream.duration * stream.time_base)
-    return start, whole_s
-
-
-def _video(
-    stream: Any, frame: Any, extent: dict[int, dict[str, Any]], whole_s: float
-) -> dict[str, Any]:
-    start_s, duration_s = _span(stream, extent, whole_s)
+def _video(stream: Any, frame: Any, extent: Extent, whole_s: float) -> dict[str, Any]:
     turned = round(frame.rotation / 90) % 2 == 1
     width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
     return {
-        "codec": stream.codec_context.name,
+        **asdict(_span(stream, extent, whole_s)),
+        "index": stream.index,
+        "codec": stream.codec_context.codec.canonical_name,
         "pixel_format": frame.format.name,
         "width": width,
         "height": height,
         "frame_rate": str(stream.average_rate or stream.guessed_rate or 25),
-        "duration_s": duration_s,
-        "start_s": start_s,
-        "frame_count": extent.get(stream.index, {}).get("packets", 0),
-        "color_space": str(frame.colorspace),
-        "color_range": str(frame.color_range),
+        "frame_count": extent.packets,
     }
 
 
-def _audio(stream: Any, extent: dict[int, dict[str, Any]], whole_s: float) -> dict[str, Any]:
-    start_s, duration_s = _span(stream, extent, whole_s)
+def _audio(stream: Any, extent: Extent, whole_s: float) -> dict[str, Any]:
     return {
-        "codec": stream.codec_context.name,
+        **asdict(_span(stream, extent, whole_s)),
+        "index": stream.index,
+        "codec": stream.codec_context.codec.canonical_name,
         "sample_rate": stream.codec_context.sample_rate,
         "channels": stream.codec_context.channels,
-        "duration_s": duration_s,
-        "start_s": start_s,
     }
 
 

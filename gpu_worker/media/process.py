@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import sys
+from asyncio.subprocess import Process
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -33,8 +34,12 @@ class Limits:
     file_bytes: int = 0
 
 
-# Reading headers, or one picture: little of everything.
-SMALL = Limits(cpu_s=120, memory_bytes=8 * _GIB, file_bytes=_GIB)
+# Reading what is in a file: little of everything.
+READING = Limits(cpu_s=300, memory_bytes=8 * _GIB, file_bytes=_GIB)
+# Drawing one picture again and again: as long as it takes.
+DRAWING = Limits(memory_bytes=8 * _GIB, file_bytes=_GIB)
+# FFmpeg without CUDA.
+CODING = Limits(memory_bytes=16 * _GIB)
 
 
 class ChildFailed(Exception):
@@ -42,14 +47,19 @@ class ChildFailed(Exception):
 
     def __init__(self, program: str, code: int, stderr: str) -> None:
         super().__init__(f"{program} ended with {code}: {stderr}")
+        self.program = program
         self.code = code
         self.stderr = stderr
+
+
+class SourceFailed(ChildFailed):
+    """The child that was to feed another one failed first."""
 
 
 class Child:
     """A running child process. `stderr` collects its last lines."""
 
-    def __init__(self, process: asyncio.subprocess.Process, program: str) -> None:
+    def __init__(self, process: Process, program: str) -> None:
         self.process = process
         self._program = program
         self._tail: deque[str] = deque(maxlen=_STDERR_LINES)

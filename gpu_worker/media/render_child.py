@@ -1,47 +1,49 @@
 """Run as a program: write the frames of one clip to standard output, raw yuv420p.
 
-    python -m gpu_worker.media.render_child SPEC.json
-
-Ends with code 65 and a JSON line on standard error where the picture is to blame.
+python -m gpu_worker.media.render_child ORDER.json
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from gpu_worker.media import motion, picture, render
+from gpu_worker.media import clip, motion, picture, refusal, render
+from gpu_worker.media.clip import Clip
 
-BAD_PICTURE_CODE = 65  # EX_DATAERR
 _PIPE_BYTES = 1024 * 1024
 
 
 def main() -> int:
-    spec = json.loads(Path(sys.argv[1]).read_text())
-    size = (int(spec["width"]), int(spec["height"]))
-    zoom = float(spec["zoom"])
-    focal = (float(spec["focal_x"]), float(spec["focal_y"]))
-    largest = (int(size[0] * zoom) + 1, int(size[1] * zoom) + 1)
     try:
-        image = picture.open_picture(Path(spec["path"]), spec["format"], largest)
-    except picture.BadPicture as error:
-        print(json.dumps({"reason": error.reason, "message": str(error)}), file=sys.stderr)  # noqa: T201
-        return BAD_PICTURE_CODE
-    # More pixels than the closest view shows are only noise to the sampler: shrink once.
-    whole = motion.cover(image.size, size, focal)
-    image = picture.shrink(image, min(1.0, zoom * size[0] / whole.width))
-    boxes = motion.zoom_in(image.size, size, int(spec["frames"]), zoom, focal)
-    planes = picture.to_planes(image)
-    with_large_pipe(sys.stdout.fileno())
-    for parts in render.frames(planes, iter(boxes), size):
-        write_all(sys.stdout.fileno(), parts)
+        frames = draw(clip.read(Path(sys.argv[1])))
+    except refusal.Refused as refused:
+        return refusal.tell(refused)
+    enlarge_pipe(sys.stdout.fileno())
+    for planes in frames:
+        write_all(sys.stdout.fileno(), planes)
     return 0
 
 
-def with_large_pipe(descriptor: int) -> None:
+def draw(order: Clip) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Y, U and V of every frame. Raises Refused, before the first, where the picture is bad."""
+    longest_px = int(max(order.size) * order.zoom) + 1
+    image = picture.open_picture(Path(order.path), order.format, longest_px)
+    boxes = motion.zoom_in(image.size, order.size, order.frames, order.zoom, order.focal)
+    # More pixels than the closest view shows are only noise to the sampler: shrink once.
+    scale = min(1.0, order.zoom * order.width / boxes[0].width)
+    small = picture.shrink(image, scale)
+    # Sides are rounded to even numbers, so width and height may differ in scale by a hair.
+    factors = (small.width / image.width, small.height / image.height)
+    return render.frames(
+        picture.to_planes(small), (box.scaled(*factors) for box in boxes), order.size
+    )
+
+
+def enlarge_pipe(descriptor: int) -> None:
     """A pipe of a few rows makes writer and reader take turns; let it hold more."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         try:
@@ -50,9 +52,9 @@ def with_large_pipe(descriptor: int) -> None:
             return  # not a pipe, or not allowed: slower, not wrong
 
 
-def write_all(descriptor: int, parts: tuple[bytes, ...]) -> None:
-    for part in parts:
-        view = memoryview(part)
+def write_all(descriptor: int, planes: tuple[bytes, ...]) -> None:
+    for plane in planes:
+        view = memoryview(plane)
         while view:
             view = view[os.write(descriptor, view) :]
 

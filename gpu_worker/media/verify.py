@@ -4,39 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from apigpu.video.v1.job_pb2 import EncoderUse, Output
 
 from apigpu_common.errors import InternalError, InvalidInput
+from gpu_worker.media.concurrency import both
 from gpu_worker.media.probe import MediaInfo, probe
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the file must be to count as done. None: not known beforehand.
+    """What the file must be to count as done.
 
-    frames: exactly so many. duration_s: within `tolerance_s`, of picture and of sound.
+    video_s, audio_s: how long picture and sound play, within `tolerance_s`; audio_s None:
+    there is no sound. frames: exactly so many pictures; None: not known beforehand.
     """
 
+    video_s: float
+    audio_s: float | None = None
     frames: int | None = None
-    duration_s: float | None = None
     tolerance_s: float = 0.05
-    audio: bool = False
+
+
+class VerificationFailed(InternalError):
+    """A finished file is not what it should be. Whether another try can help is not known."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            "VERIFICATION_FAILED", f"The result is not what it should be: {what}.", retryable=True
+        )
 
 
 async def verify(path: Path, expected: Expected, encoder: EncoderUse) -> Output:
-    """Measure the MP4 file at `path`. Raises InternalError (VERIFICATION_FAILED)."""
+    """Measure the MP4 file at `path`. Raises VerificationFailed."""
     try:
-        info, digest = await asyncio.gather(
-            probe(path, "video", "", count=True), asyncio.to_thread(_sha256, path)
-        )
+        info, digest = await both(probe(path, "video", ""), asyncio.to_thread(_sha256, path))
     except (InvalidInput, OSError) as error:
-        raise _failed(f"it cannot be opened: {error}") from error
+        raise VerificationFailed("it cannot be read") from error
     _compare(info, expected)
     return _output(path, info, digest, encoder)
 
@@ -44,17 +50,17 @@ async def verify(path: Path, expected: Expected, encoder: EncoderUse) -> Output:
 def _compare(info: MediaInfo, expected: Expected) -> None:
     assert info.video is not None
     if expected.frames is not None and info.video.frame_count != expected.frames:
-        raise _failed(f"{info.video.frame_count} frames instead of {expected.frames}")
-    if expected.audio and info.audio is None:
-        raise _failed("there is no sound in it")
-    if expected.duration_s is None:
-        return
-    durations = [info.video.duration_s]
-    if expected.audio and info.audio is not None:
-        durations.append(info.audio.duration_s)
-    for duration_s in durations:
-        if abs(duration_s - expected.duration_s) > expected.tolerance_s:
-            raise _failed(f"it lasts {duration_s:.3f} s instead of {expected.duration_s:.3f} s")
+        raise VerificationFailed(f"{info.video.frame_count} frames instead of {expected.frames}")
+    _compare_length("the picture", info.video.duration_s, expected.video_s, expected.tolerance_s)
+    if (info.audio is None) != (expected.audio_s is None):
+        raise VerificationFailed("the sound is missing" if info.audio is None else "it has sound")
+    if info.audio is not None and expected.audio_s is not None:
+        _compare_length("the sound", info.audio.duration_s, expected.audio_s, expected.tolerance_s)
+
+
+def _compare_length(what: str, measured_s: float, wanted_s: float, tolerance_s: float) -> None:
+    if abs(measured_s - wanted_s) > tolerance_s:
+        raise VerificationFailed(f"{what} lasts {measured_s:.3f} s instead of {wanted_s:.3f} s")
 
 
 def _output(path: Path, info: MediaInfo, digest: str, encoder: EncoderUse) -> Output:
@@ -82,10 +88,3 @@ def _output(path: Path, info: MediaInfo, digest: str, encoder: EncoderUse) -> Ou
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _failed(what: str) -> InternalError:
-    log.error("a result failed its verification: %s", what)
-    return InternalError(
-        "VERIFICATION_FAILED", f"The result is not what it should be: {what}.", retryable=True
-    )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from apigpu.video.v1 import job_pb2, operations_pb2
 from apigpu.worker.v1 import worker_service_pb2
@@ -14,7 +14,7 @@ from gpu_worker.media.encoders import Toolbox
 
 # Brings an input to local disk. The second argument is the field to blame, relative to the
 # job: "caption.video". Raises ServiceError with that field.
-Fetch = Callable[[operations_pb2.MediaSource, str], Awaitable[Path]]
+Fetch = Callable[[operations_pb2.MediaSource, str], Coroutine[Any, Any, Path]]
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
+from pathlib import Path
 
 from apigpu.video.v1 import job_pb2
+from apigpu.video.v1.job_pb2 import EncoderUse, Output
 from apigpu.worker.v1.worker_service_pb2 import Task
 
 from gpu_worker.media import ffmpeg, subtitles
+from gpu_worker.media.concurrency import both
 from gpu_worker.media.encoders import Profile
-from gpu_worker.media.probe import MediaInfo, probe
+from gpu_worker.media.probe import AudioStream, MediaInfo, VideoStream, probe
 from gpu_worker.media.process import ChildFailed
 from gpu_worker.media.verify import Expected, verify
 from gpu_worker.operations.base import ItemContext
@@ -17,15 +19,18 @@ from gpu_worker.operations.failures import encoding_failed
 from gpu_worker.operations.stages import ENCODING, stage
 
 # Sound that an MP4 file can hold as it is; anything else becomes AAC.
-_MP4_AUDIO = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
+_MP4_AUDIO = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "alac"})
 _AUDIO_BITRATE = "192k"
+# The filter takes its file by a name without characters that need escaping.
 _ASS_NAME = "captions.ass"
+# Files count in different units of time, and sound is kept in whole packets.
+_TOLERANCE_S = 0.25
 
 
-async def caption(task: Task, item_id: str, context: ItemContext) -> job_pb2.Output:
+async def caption(task: Task, item_id: str, context: ItemContext) -> Output:
     """Make the captioned video."""
     request = task.caption
-    video_path, subtitles_path = await asyncio.gather(
+    video_path, subtitles_path = await both(
         context.fetch(request.video, "caption.video"),
         context.fetch(request.subtitles, "caption.subtitles"),
     )
@@ -33,41 +38,46 @@ async def caption(task: Task, item_id: str, context: ItemContext) -> job_pb2.Out
     info = await probe(video_path, "video", "caption.video")
     video = info.video
     assert video is not None
-    ass = await asyncio.to_thread(
-        subtitles.load, subtitles_path, video.width, video.height, "caption.subtitles"
+    await subtitles.write_ass(
+        subtitles_path,
+        context.workspace / _ASS_NAME,
+        video.width,
+        video.height,
+        "caption.subtitles",
     )
-    # The filter takes its file by a name without characters that need escaping.
-    (context.workspace / _ASS_NAME).write_text(ass, encoding="utf-8")
-    frames = round(video.duration_s * video.frame_rate)
+    frames = video.frame_count
+    context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
+    use = await _encode(context, video_path, info, video)
+    context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
+    audio_s = info.audio.duration_s if info.audio else None
+    expected = Expected(video.duration_s, audio_s, tolerance_s=_TOLERANCE_S)
+    return await verify(context.result, expected, use)
 
-    async def encode(profile: Profile) -> None:
+
+async def _encode(
+    context: ItemContext, path: Path, info: MediaInfo, video: VideoStream
+) -> EncoderUse:
+    async def run(profile: Profile) -> None:
         await ffmpeg.run(
             context.tools.ffmpeg,
             [
-                *ffmpeg.safe_input(video_path, info.format),
-                *("-map", "0:v:0", "-map", "0:a:0?", "-sn", "-dn"),
-                *("-vf", _filter(video.width, video.height)),
+                *ffmpeg.safe_input(path, info.format),
+                *("-map", f"0:{video.index}", "-vf", _filter(video.width, video.height)),
                 *context.tools.options(profile, float(video.frame_rate)),
-                *_audio_options(info),
+                *_audio_options(info.audio),
                 *("-map_metadata", "0", "-movflags", "+faststart", str(context.result)),
             ],
             cwd=context.workspace,
             limits=profile.limits,
             on_report=lambda report: context.report(
-                ffmpeg.encode_progress(report, frames, ENCODING)
+                ffmpeg.encode_progress(report, video.frame_count, ENCODING)
             ),
         )
 
-    context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
     try:
-        use = await context.tools.encode(encode)
+        return await context.tools.encode(run)
     except ChildFailed as error:
-        raise encoding_failed(error) from error
-    context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
-    expected = Expected(
-        duration_s=video.duration_s, tolerance_s=_tolerance_s(info), audio=info.audio is not None
-    )
-    return await verify(context.result, expected, use)
+        raise encoding_failed(error, "caption.video") from error
 
 
 def _filter(width: int, height: int) -> str:
@@ -76,16 +86,9 @@ def _filter(width: int, height: int) -> str:
     return ("" if width % 2 == height % 2 == 0 else even) + f"ass={_ASS_NAME}"
 
 
-def _audio_options(info: MediaInfo) -> list[str]:
-    if info.audio is None:
+def _audio_options(audio: AudioStream | None) -> list[str]:
+    if audio is None:
         return []
-    if info.audio.codec in _MP4_AUDIO:
-        return ["-c:a", "copy"]
-    return ["-c:a", "aac", "-b:a", _AUDIO_BITRATE]
-
-
-def _tolerance_s(info: MediaInfo) -> float:
-    """Streams of one file may differ in length; headers may round."""
-    assert info.video is not None
-    audio_s = info.audio.duration_s if info.audio else info.video.duration_s
-    return 0.25 + abs(audio_s - info.video.duration_s)
+    if audio.codec in _MP4_AUDIO:
+        return ["-map", f"0:{audio.index}", "-c:a", "copy"]
+    return ["-map", f"0:{audio.index}", "-c:a", "aac", "-b:a", _AUDIO_BITRATE]

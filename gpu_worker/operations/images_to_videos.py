@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import sys
+import asyncio
 from fractions import Fraction
-from pathlib import Path
 
 from apigpu.video.v1 import job_pb2, operations_pb2
+from apigpu.video.v1.job_pb2 import EncoderUse, Output
 from apigpu.worker.v1.worker_service_pb2 import Task
 
 from apigpu_common.errors import InvalidInput
-from gpu_worker.media import ffmpeg, motion, sniff
+from gpu_worker.media import ffmpeg, motion, refusal, sniff
+from gpu_worker.media.clip import Clip, renderer
 from gpu_worker.media.encoders import Profile
 from gpu_worker.media.process import ChildFailed
-from gpu_worker.media.render_child import BAD_PICTURE_CODE
 from gpu_worker.media.verify import Expected, verify
 from gpu_worker.operations.base import ItemContext
 from gpu_worker.operations.failures import encoding_failed
@@ -23,9 +22,11 @@ from gpu_worker.operations.stages import ENCODING, stage
 _WIDTH, _HEIGHT = 1920, 1080
 _FRAME_RATE = 24.0
 _ZOOM = 1.324
+# The frames are that already. Said of the output alone, FFmpeg would convert them to it.
+_IS_BT709 = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 
 
-async def images_to_videos(task: Task, item_id: str, context: ItemContext) -> job_pb2.Output:
+async def images_to_videos(task: Task, item_id: str, context: ItemContext) -> Output:
     """Make the clip of the picture with id `item_id`."""
     request = task.images_to_videos
     index, image = next((n, i) for n, i in enumerate(request.images) if i.id == item_id)
@@ -35,61 +36,45 @@ async def images_to_videos(task: Task, item_id: str, context: ItemContext) -> jo
     rate = motion.exact_rate(request.frame_rate if request.HasField("frame_rate") else _FRAME_RATE)
     duration_s = Fraction(image.duration.seconds) + Fraction(image.duration.nanos, 10**9)
     frames = motion.frame_count(duration_s, rate)
+    zoom, focal = _view(image.motion if image.HasField("motion") else request.motion)
 
     path = await context.fetch(image.image, field)
     context.report(stage(job_pb2.STAGE_PROBING, frames_total=frames))
-    found = sniff.require(path, "image", field)
-    zoom, focal = _view(image.motion if image.HasField("motion") else request.motion)
-    spec = {
-        "path": str(path),
-        "format": found.demuxer,
-        "width": width,
-        "height": height,
-        "frames": frames,
-        "zoom": zoom,
-        "focal_x": focal[0],
-        "focal_y": focal[1],
-    }
-    spec_path = context.workspace / "render.json"
-    spec_path.write_text(json.dumps(spec))
-    renderer: list[str | Path] = [
-        sys.executable,
-        "-I",
-        "-m",
-        "gpu_worker.media.render_child",
-        spec_path,
-    ]
+    found = await asyncio.to_thread(sniff.require, path, "image", field)
+    clip = Clip(str(path), found.demuxer, width, height, frames, zoom, *focal)
+    context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
+    use = await _encode(context, clip, rate, field)
+    context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
+    return await verify(context.result, Expected(float(frames / rate), frames=frames), use)
 
-    async def encode(profile: Profile) -> None:
+
+async def _encode(context: ItemContext, clip: Clip, rate: Fraction, field: str) -> EncoderUse:
+    source = await asyncio.to_thread(renderer, clip, context.workspace)
+
+    async def run(profile: Profile) -> None:
         await ffmpeg.run(
             context.tools.ffmpeg,
             [
-                *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}"),
-                *("-framerate", str(rate), "-i", "pipe:0"),
+                *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{clip.width}x{clip.height}"),
+                *("-framerate", str(rate), "-i", "pipe:0", "-vf", _IS_BT709),
                 *context.tools.options(profile, float(rate)),
-                *("-color_range", "tv", "-colorspace", "bt709"),
-                *("-color_primaries", "bt709", "-color_trc", "bt709"),
                 *("-movflags", "+faststart", str(context.result)),
             ],
             cwd=context.workspace,
             limits=profile.limits,
-            frames_from=renderer,
+            frames_from=source,
             on_report=lambda report: context.report(
-                ffmpeg.encode_progress(report, frames, ENCODING)
+                ffmpeg.encode_progress(report, clip.frames, ENCODING)
             ),
         )
 
-    context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
     try:
-        use = await context.tools.encode(encode)
+        return await context.tools.encode(run)
     except ChildFailed as error:
-        if error.code == BAD_PICTURE_CODE:
-            told = json.loads(error.stderr.splitlines()[-1])
-            raise InvalidInput(told["reason"], told["message"], field=field) from None
-        raise encoding_failed(error) from error
-    context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
-    expected = Expected(frames=frames, duration_s=float(frames / rate))
-    return await verify(context.result, expected, use)
+        refused = refusal.told(error.code, error.stderr)
+        if refused is not None:
+            raise InvalidInput(refused.reason, str(refused), field=field) from None
+        raise encoding_failed(error, field) from error
 
 
 def _view(asked: operations_pb2.Motion) -> tuple[float, tuple[float, float]]:

@@ -156,7 +156,7 @@ async def test_damaged_bytes_are_refused_and_leave_no_file(
 
 
 def test_resuming_gives_up_after_a_limit_and_says_that_the_job_goes_on() -> None:
-    position = Position(after_sequence=4, max_failures=3)
+    position = Position("jobs/1", after_sequence=4, max_failures=3)
     pauses = [position.pause_s() for _ in range(3)]
     assert all(0 < pause < 2 for pause in pauses)
     with pytest.raises(StreamLost, match="goes on"):

@@ -1,0 +1,31 @@
+"""How a child program says that the caller's media is to blame, and not the program: exit code 65
+and a line of JSON. Imports the standard library alone, for both sides to share."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+_CODE = 65  # EX_DATAERR
+
+
+class Refused(Exception):
+    """The media cannot be used. reason: stable, UPPER_SNAKE; the text is for its owner."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def tell(refused: Refused) -> int:
+    """In the child: say why. Returns the code to end with."""
+    print(json.dumps({"reason": refused.reason, "message": str(refused)}), file=sys.stderr)  # noqa: T201
+    return _CODE
+
+
+def told(code: int, stderr: str) -> Refused | None:
+    """In the parent: what a child that ended with `code` said, or None if it just failed."""
+    if code != _CODE or not stderr:
+        return None
+    said = json.loads(stderr.splitlines()[-1])
+    return Refused(said["reason"], said["message"])
