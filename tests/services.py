@@ -93,3 +93,24 @@ async def process(data_dir: Path, **environment: str) -> AsyncIterator[Process]:
         yield running
     finally:
         await running.terminate()
+
+
+@asynccontextmanager
+async def worker_process(
+    work_dir: Path, listen: str = "127.0.0.1:0", **environment: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A worker process and its address; killed at the end if it still lives."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gpu_worker", "--listen", listen, "--die-with-parent"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "APIGPU_WORKER_WORK_DIR": str(work_dir), **environment},
+    )
+    try:
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
+        yield process, line.decode().split()[1]
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from google.rpc import code_pb2
 from PIL import Image
 
 from tests import media_samples, requests
-from tests.services import connect, process
+from tests.services import connect, in_process, process, worker_process
 
 SRT = "1\n00:00:00,200 --> 00:00:00,800\nHello\n"
 
@@ -149,3 +150,24 @@ async def test_the_three_operations_in_a_row_give_what_was_asked_for(
         ]
     )
     assert len(downloaded) == last.size_bytes
+
+
+async def test_a_worker_by_address_shares_no_disk_with_the_service(tmp_path: Path) -> None:
+    """Inputs and results go over signed HTTP links, between two processes that know no path
+    of each other."""
+    picture = tmp_path / "noise.png"
+    Image.effect_noise((640, 360), 60).convert("RGB").save(picture)
+    async with (
+        worker_process(tmp_path / "work") as (_, address),
+        in_process(tmp_path / "data", (address,)) as stub,
+    ):
+        info = await stub.GetServerInfo(video_service_pb2.GetServerInfoRequest())
+        assert (info.backend, [worker.address for worker in info.workers]) == ("workers", [address])
+        image = operations_pb2.Image(id="clip", image=await sent(stub, picture))
+        image.duration.CopyFrom(requests.seconds(0.5))
+        spec = operations_pb2.ImagesToVideos(images=[image], width=320, height=180)
+        job = await done(stub, images_to_videos=spec)
+        assert job.state == Job.SUCCEEDED, job.error
+        output = job.items[0].output
+        stored = tmp_path / "data" / "files" / output.file.removeprefix("files/")
+        assert hashlib.sha256(stored.read_bytes()).hexdigest() == output.sha256

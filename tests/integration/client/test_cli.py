@@ -9,9 +9,15 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 from apigpu.video.v1.job_pb2 import Job, JobEvent
+from apigpu.video.v1.video_service_pb2_grpc import (
+    VideoServiceServicer,
+    add_VideoServiceServicer_to_server,
+)
 from apigpu.worker.v1 import worker_service_pb2 as worker
 from google.protobuf import json_format
 
@@ -123,6 +129,50 @@ async def test_a_bad_request_names_the_field(
     assert "job.images_to_videos.motion.zoom" in err
 
 
+async def test_what_cannot_be_done_is_refused_before_anything_is_sent(
+    server: str, pictures: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for wrong, told in (
+        (("-o", "file"), "file is a file"),
+        (("--label", "news"), "must look like show=news"),
+        (("--size", "big"), "must look like 1920x1080"),
+        (("--duration", "inf"), "inf seconds"),
+        (("--duration", "1e300"), "1e+300 seconds"),
+    ):
+        code, _, err = await apigpu(server, "animate", *pictures, *wrong, cwd=tmp_path)
+        assert code == 2
+        assert told in err
+    code, out, _ = await apigpu(server, "list", "--json", cwd=tmp_path)
+    assert (code, out) == (0, "")
+
+
+async def test_names_are_shown_as_they_are(
+    server: str, scripted: tuple[ScriptedWorker, str], tmp_path: Path
+) -> None:
+    """To the library that colours our output, "[red]" is not a part of a name."""
+    names = ["bad[red].jpg", "good[.jpg", "good[bold].jpg"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"some picture")
+    scripted[0].scripts = [fail_some]
+    code, out, _ = await apigpu(server, "animate", *names, "-o", "[x]", cwd=tmp_path)
+    assert code == 3
+    assert "bad[red]: This should be a picture." in out
+    assert "[x]/good[bold].mp4" in out
+    assert "[x]/good[.mp4" in out
+
+
+async def test_options_count_before_and_after_the_command_and_above_the_environment(
+    server: str, tmp_path: Path
+) -> None:
+    wrong = "127.0.0.1:1"
+    said = ("--server", server, "--json")
+    for arguments in ((*said, "info"), ("info", *said)):
+        code, out, _ = await apigpu(wrong, *arguments, cwd=tmp_path)
+        assert code == 0
+        assert json.loads(out)["max_upload_bytes"]
+
+
 async def test_a_missing_file_and_a_missing_server_are_told_apart(tmp_path: Path) -> None:
     code, _, err = await apigpu("127.0.0.1:1", "list", cwd=tmp_path)
     assert code == 4
@@ -163,9 +213,31 @@ async def test_a_detached_job_can_be_picked_up_listed_shown_and_downloaded(
     assert name.removeprefix("jobs/") in out
     code, out, _ = await apigpu(server, "get", name, cwd=tmp_path)
     assert code == 0 and "succeeded" in out
+    code, out, _ = await apigpu(server, "download", name, "-o", "saved/", cwd=tmp_path)
+    assert out == "saved/good.mp4\n"
+    assert (tmp_path / "saved" / "good.mp4").read_bytes() == b"a video"
+
+
+async def test_one_file_is_downloaded_under_its_own_name(
+    server: str, pictures: list[Path], tmp_path: Path
+) -> None:
+    async with VideoClient(server) as client:
+        name = (await client.upload(pictures[0])).name
     (tmp_path / "saved").mkdir()
     code, out, _ = await apigpu(server, "download", name, "-o", "saved", cwd=tmp_path)
-    assert (tmp_path / out.strip()).read_bytes() == b"a video"
+    assert (code, out) == (0, "saved/good.jpg\n")
+    assert (tmp_path / "saved" / "good.jpg").read_bytes() == b"some picture"
+
+
+async def test_a_job_without_results_has_nothing_to_download(
+    server: str, scripted: tuple[ScriptedWorker, str], pictures: list[Path], tmp_path: Path
+) -> None:
+    scripted[0].scripts = [hang]
+    make = ("animate", pictures[0], "--detach")
+    _, name, _ = await apigpu(server, *make, cwd=tmp_path)
+    code, out, err = await apigpu(server, "download", name.strip(), cwd=tmp_path)
+    assert (code, out) == (2, "")
+    assert "no results" in err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -189,6 +261,39 @@ async def test_ctrl_c_cancels_the_job(
     await asyncio.wait_for(scripted[0].cancelled.wait(), TIMEOUT_S)
     async with VideoClient(server) as client:
         assert (await client.get_job(event.job)).state == Job.CANCELLED
+
+
+class Deaf(VideoServiceServicer):
+    """A service that does not hear when a job is cancelled."""
+
+    async def CreateJob(self, request: Any, context: Any) -> Job:
+        return Job(name="jobs/1")
+
+    async def WatchJob(self, request: Any, context: Any) -> AsyncIterator[JobEvent]:
+        yield JobEvent(job="jobs/1", sequence=1, created=Job(name="jobs/1"))
+        await asyncio.Event().wait()
+
+    async def CancelJob(self, request: Any, context: Any) -> Job:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_the_second_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
+    deaf = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    add_VideoServiceServicer_to_server(Deaf(), deaf)  # type: ignore[abstract]
+    address = f"127.0.0.1:{deaf.add_insecure_port('127.0.0.1:0')}"
+    await deaf.start()
+    urls = "https://media.example/a.mp4", "https://media.example/a.srt"
+    process = await start(address, "caption", *urls, cwd=tmp_path)
+    assert process.stdout is not None
+    await process.stdout.readline()  # the job is accepted
+    process.send_signal(signal.SIGINT)
+    assert b"cancelling" in await process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    await deaf.stop(0)
 
 
 async def test_cancel_from_elsewhere_ends_the_one_who_watches(

@@ -20,12 +20,20 @@ from apigpu.video.v1.video_service_pb2_grpc import (
 from apigpu.worker.v1 import worker_service_pb2 as worker
 
 from apigpu_client import VideoClient
-from apigpu_client.errors import InvalidRequest, NotFound, StreamLost, TransferFailed, Unavailable
+from apigpu_client.errors import (
+    InvalidRequest,
+    JobFailed,
+    NotFound,
+    StreamLost,
+    TransferFailed,
+    Unavailable,
+)
 from apigpu_client.resume import Position
+from apigpu_common.errors import InvalidInput
 from orchestrator.server import Orchestrator
 from tests.cutting_proxy import proxy
 from tests.requests import collect, pictures
-from tests.scripted_worker import ScriptedWorker, Sender, serve
+from tests.scripted_worker import ScriptedWorker, Sender, do_all, serve
 from tests.services import settings
 
 MANY = 40
@@ -96,6 +104,7 @@ class Scripted(VideoServiceServicer):
     def __init__(self) -> None:
         self.body = b"the right bytes"
         self.watched: list[int] = []
+        self.last_word = grpc.StatusCode.OK  # as a proxy ends a stream when it shuts down
 
     async def WatchJob(self, request: Any, context: Any) -> AsyncIterator[JobEvent]:
         self.watched.append(request.after_sequence)
@@ -107,7 +116,8 @@ class Scripted(VideoServiceServicer):
                 yield event
                 return
             yield event
-        # ... and ends with OK, as a proxy does that shuts down.
+        if self.last_word is not grpc.StatusCode.OK:
+            await context.abort(self.last_word, "")
 
     async def DownloadFile(
         self, request: Any, context: Any
@@ -161,6 +171,66 @@ def test_resuming_gives_up_after_a_limit_and_says_that_the_job_goes_on() -> None
     assert all(0 < pause < 2 for pause in pauses)
     with pytest.raises(StreamLost, match="goes on"):
         position.pause_s()
+
+
+def test_repetitions_are_no_progress() -> None:
+    position = Position("jobs/1", after_sequence=4, max_failures=3)
+    with pytest.raises(StreamLost):
+        for _ in range(4):
+            assert not position.accept(JobEvent(job="jobs/1", sequence=4))
+            position.pause_s()
+
+
+async def test_a_stream_that_somebody_else_cancelled_is_picked_up_again(
+    scripted: tuple[Scripted, VideoClient],
+) -> None:
+    service, client = scripted
+    service.last_word = grpc.StatusCode.CANCELLED
+    events = [event async for event in client.watch("jobs/1")]
+    assert [event.sequence for event in events] == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_media_are_sent_once_each_and_only_when_all_can_be_read(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(b"some picture")
+    async with (
+        serve(ScriptedWorker()) as worker_address,
+        Orchestrator(settings(tmp_path / "data", (worker_address,))) as orchestrator,
+        VideoClient(orchestrator.address) as client,
+    ):
+        files = tmp_path / "data" / "files"
+        with pytest.raises(FileNotFoundError):
+            await client.sources([picture, tmp_path / "nowhere.jpg"])
+        assert _stored(files) == []
+        url = "https://media.example/a.jpg?signature=%2F"
+        first, second, other = await client.sources([picture, str(picture), url])
+        assert first == second and first.file.startswith("files/")
+        assert other.uri == url
+        assert [path.read_bytes() for path in _stored(files)] == [b"some picture"]
+        assert (await client.describe_file(first.file)).filename == "picture.jpg"
+
+
+def _stored(files: Path) -> list[Path]:
+    return [path for path in files.rglob("*") if path.is_file()] if files.exists() else []
+
+
+async def test_result_is_the_whole_job_or_an_error_that_carries_it(tmp_path: Path) -> None:
+    async def fail(task: worker.Task, sender: Sender) -> None:
+        sender.start()
+        bad = InvalidInput("NOT_AN_IMAGE", "This should be a picture.", field="images[0].image")
+        sender.finish([sender.fail(item.id, bad) for item in task.items])
+
+    async with (
+        serve(ScriptedWorker(do_all, fail)) as worker_address,
+        Orchestrator(settings(tmp_path, (worker_address,))) as orchestrator,
+        VideoClient(orchestrator.address) as client,
+    ):
+        job = await client.result(pictures("a", "b"))
+        assert [item.output.filename for item in job.items] == ["a.mp4", "b.mp4"]
+        with pytest.raises(JobFailed) as failed:
+            await client.result(pictures("a"))
+        assert failed.value.job.items[0].error.message == "This should be a picture."
+        assert failed.value.message
 
 
 async def test_transfers_survive_cuts_and_arrive_whole(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ async def test_the_new_sound_replaces_the_old_and_both_end_with_the_shorter(
     picture = video(studio.folder / "v.mp4", duration_s=video_s, tone_hz=OLD_HZ)
     sound = tone(studio.folder / "a.mp3", NEW_HZ, audio_s)
     made = await studio.add_audio(picture, sound)
+    assert made.output.encoder.used == "copy"
     end_s = min(video_s, audio_s)
     seen, heard = watch(made.path), listen(made.path)
     assert heard.pitch_hz() == pytest.approx(NEW_HZ, abs=2)
@@ -65,6 +66,7 @@ async def test_every_container_gives_all_its_pictures(
     picture = video(
         studio.folder / name,
         tone_hz=OLD_HZ,
+        tone_s=3,  # the file lasts longer than its picture
         codec=codec or ("-c:v", "libx264", "-bf", "2"),
         audio_codec=audio_codec or ("-c:a", "aac"),
     )
@@ -117,6 +119,7 @@ async def test_a_picture_that_began_late_begins_with_the_new_sound(studio: Studi
     )
     made = await studio.add_audio(late, tone(studio.folder / "a.wav", NEW_HZ, 5))
     seen = watch(made.path)
+    assert made.output.encoder.used == "copy"
     assert (seen.times_s[0], len(seen.frames)) == (0, 48)
 
 
@@ -125,9 +128,21 @@ async def test_a_picture_cut_by_an_edit_list_begins_where_players_begin(studio: 
     cut = studio.folder / "cut.mp4"
     media_samples.make("-ss", "1.3", "-i", whole, "-c", "copy", cut)
     made = await studio.add_audio(cut, tone(studio.folder / "a.wav", NEW_HZ, 5))
+    assert made.output.encoder.used == "copy"
     before, after = watch(cut), watch(made.path)
     assert len(after.frames) == len(before.frames)
     assert np.array_equal(before.gray(0), after.gray(0))
+
+
+async def test_a_recording_that_begins_between_keyframes_is_taken(studio: Studio) -> None:
+    whole = video(studio.folder / "whole.ts", duration_s=4)
+    packets = whole.read_bytes()
+    recording = studio.folder / "recording.ts"
+    recording.write_bytes(packets[188 * 120 :])
+    made = await studio.add_audio(recording, tone(studio.folder / "a.wav", NEW_HZ, 5))
+    seen = watch(made.path)
+    assert len(seen.frames) == 72, "all from the second keyframe on"
+    assert seen.times_s[0] == 0
 
 
 async def test_a_phone_s_rotation_survives_the_copy(studio: Studio) -> None:

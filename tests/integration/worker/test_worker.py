@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,29 +18,7 @@ from PIL import Image
 from gpu_worker.server import SERVICE
 from tests import requests
 from tests.requests import Refusal
-
-START_TIMEOUT_S = 60.0
-
-
-@asynccontextmanager
-async def running(
-    work_dir: Path, listen: str = "127.0.0.1:0", **environment: str
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A worker process and its address; killed at the end if it still lives."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gpu_worker", "--listen", listen, "--die-with-parent"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "APIGPU_WORKER_WORK_DIR": str(work_dir), **environment},
-    )
-    try:
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
-        yield process, line.decode().split()[1]
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+from tests.services import worker_process
 
 
 @asynccontextmanager
@@ -93,7 +69,7 @@ async def test_one_bad_picture_of_five_costs_only_itself(tmp_path: Path, listen:
     paths[2].write_text("this is no picture, whatever its name says\n" * 20)
     address = f"unix:{tmp_path / 'w.sock'}" if listen == "unix" else listen
     work_dir = tmp_path / "work"
-    async with running(work_dir, address) as (_, bound), stub_for(bound) as stub:
+    async with worker_process(work_dir, address) as (_, bound), stub_for(bound) as stub:
         events = await execute(stub, batch(paths, tmp_path))
         results = events[-1].finished.results
         assert [result.HasField("output") for result in results] == [True, True, False, True, True]
@@ -112,7 +88,7 @@ async def test_one_bad_picture_of_five_costs_only_itself(tmp_path: Path, listen:
 async def test_a_task_beyond_its_time_limit_is_stopped_and_says_so(tmp_path: Path) -> None:
     path = picture(tmp_path / "long.png", (1920, 1080))
     work_dir = tmp_path / "work"
-    async with running(work_dir) as (_, address), stub_for(address) as stub:
+    async with worker_process(work_dir) as (_, address), stub_for(address) as stub:
         events = await execute(stub, batch([path], tmp_path, duration_s=600, limit_s=1.5))
         (result,) = events[-1].finished.results
         assert requests.reason_of(result.error) == "TIME_LIMIT"
@@ -124,7 +100,7 @@ async def test_the_next_task_runs_after_a_cancelled_one(tmp_path: Path) -> None:
     path = picture(tmp_path / "p.png", (1920, 1080))
     work_dir = tmp_path / "work"
     async with (
-        running(work_dir, BATCH_SIZE="1") as (_, address),
+        worker_process(work_dir, BATCH_SIZE="1") as (_, address),
         stub_for(address) as stub,
     ):
         call = stub.Execute(worker.ExecuteRequest(task=batch([path], tmp_path, duration_s=600)))
@@ -138,7 +114,7 @@ async def test_the_next_task_runs_after_a_cancelled_one(tmp_path: Path) -> None:
 
 
 async def test_an_orchestrator_that_vanishes_takes_its_worker_along(tmp_path: Path) -> None:
-    async with running(tmp_path / "work") as (process, _):
+    async with worker_process(tmp_path / "work") as (process, _):
         assert process.stdin is not None
         process.stdin.close()  # what the system does when the parent dies
         assert await asyncio.wait_for(process.wait(), 15) == 0
@@ -149,7 +125,7 @@ async def test_a_killed_worker_leaves_nothing_that_looks_finished_and_is_cleaned
 ) -> None:
     path = picture(tmp_path / "p.png", (1920, 1080))
     work_dir = tmp_path / "work"
-    async with running(work_dir) as (process, address), stub_for(address) as stub:
+    async with worker_process(work_dir) as (process, address), stub_for(address) as stub:
         call = stub.Execute(worker.ExecuteRequest(task=batch([path], tmp_path, duration_s=600)))
         async for event in call:
             if event.progress.progress.frames_done:
@@ -158,13 +134,13 @@ async def test_a_killed_worker_leaves_nothing_that_looks_finished_and_is_cleaned
         await process.wait()
         assert files_in_the_making(work_dir), "the kill came too late to show anything"
         assert not (tmp_path / "p.mp4").exists()
-    async with running(work_dir):
+    async with worker_process(work_dir):
         assert not files_in_the_making(work_dir)
 
 
 async def test_a_worker_says_what_it_can_do_and_how_it_is(tmp_path: Path) -> None:
     async with (
-        running(tmp_path / "work", BATCH_SIZE="5") as (_, address),
+        worker_process(tmp_path / "work", BATCH_SIZE="5") as (_, address),
         stub_for(address) as stub,
         grpc.aio.insecure_channel(address) as channel,
     ):
@@ -177,7 +153,7 @@ async def test_a_worker_says_what_it_can_do_and_how_it_is(tmp_path: Path) -> Non
 
 
 async def test_a_task_against_the_rules_is_refused(tmp_path: Path) -> None:
-    async with running(tmp_path / "work") as (_, address), stub_for(address) as stub:
+    async with worker_process(tmp_path / "work") as (_, address), stub_for(address) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.Execute(worker.ExecuteRequest(task=worker.Task(id="t"))).read()
     refusal = Refusal(refused.value)

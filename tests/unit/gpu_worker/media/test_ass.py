@@ -75,6 +75,7 @@ def test_the_encoding_is_found(text: str, encoding: str) -> None:
         ("<blink>still</blink>", "still"),
         (r"{\an8}on top", r"{\an8}on top"),
         ("3 < 4 and 5 > 4", "3 < 4 and 5 > 4"),
+        (r"{\pos(1,2)\fs90}words", "words"),
         ("{sighs} well", "(sighs) well"),
     ],
 )
