@@ -45,8 +45,7 @@ def watch_job(
     pause: how to wait before the next try, in seconds.
     """
     stub = VideoServiceStub(connection)
-    position = Position(after_sequence)
-    position.job = name
+    position = Position(name, after_sequence)
     while not position.finished:
         request = rpc.WatchJobRequest(name=name, after_sequence=position.sequence)
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,11 +17,16 @@ from apigpu.video.v1.operations_pb2 import MediaSource
 from apigpu.video.v1.video_service_pb2_grpc import VideoServiceStub
 
 from apigpu_client import channel, jobs, transfer
-from apigpu_client.errors import from_rpc_error
+from apigpu_client.errors import JobFailed, from_rpc_error
 from apigpu_client.resume import CUT, Position
 from apigpu_client.transfer import OnProgress
 
 T = TypeVar("T")
+
+# (local path, bytes so far, bytes in all)
+OnUpload = Callable[[str, int, int], None]
+
+_PARALLEL_UPLOADS = 4
 
 
 class VideoClient:
@@ -56,8 +62,7 @@ class VideoClient:
     async def watch(self, name: str, after_sequence: int = 0) -> AsyncIterator[JobEvent]:
         """The events of a job after `after_sequence`, up to `finished`. Raises StreamLost
         when the service stays away for minutes; the job goes on all the same."""
-        position = Position(after_sequence)
-        position.job = name
+        position = Position(name, after_sequence)
         while not position.finished:
             request = rpc.WatchJobRequest(name=name, after_sequence=position.sequence)
             try:
@@ -93,6 +98,17 @@ class VideoClient:
     async def server_info(self) -> rpc.ServerInfo:
         return await _call(self._stub.GetServerInfo(rpc.GetServerInfoRequest()))
 
+    async def result(self, job: Job, request_id: str = "") -> Job:
+        """Have `job` done; returns it with all of its outputs. Raises JobFailed, which
+        carries the job, where an output is missing."""
+        ended = Job()
+        async for event in self.run(job, request_id):
+            if event.HasField("finished"):
+                ended = event.finished
+        if ended.state != Job.SUCCEEDED:
+            raise JobFailed(ended)
+        return ended
+
     # Files
 
     async def upload(self, path: Path | str, on_progress: OnProgress | None = None) -> File:
@@ -105,14 +121,37 @@ class VideoClient:
         """Get the file `name` ("files/...") to `path`: complete and checked, or not at all."""
         return await transfer.download(self._stub, name, Path(path), on_progress)
 
-    async def source(self, media: str | Path, on_progress: OnProgress | None = None) -> MediaSource:
-        """A URL as it is, "files/..." as it is, anything else uploaded from local disk."""
-        text = str(media)
-        if jobs.is_url(text):
-            return MediaSource(uri=text)
-        if text.startswith("files/") and not Path(text).exists():
-            return MediaSource(file=text)
-        return MediaSource(file=(await self.upload(text, on_progress)).name)
+    async def describe_file(self, name: str) -> File:
+        """What the service knows of the file `name`: its own name, length and checksum."""
+        return await transfer.describe(self._stub, name)
+
+    async def sources(
+        self, media: Sequence[str | Path], on_upload: OnUpload | None = None
+    ) -> list[MediaSource]:
+        """URLs and "files/..." as they are, anything else uploaded from local disk: a few
+        at a time, each once. Nothing is sent while one of them cannot be read."""
+        distinct = list(dict.fromkeys(str(each) for each in media))
+        for path in filter(_is_local, distinct):
+            await asyncio.to_thread(_check_readable, path)
+        slots = asyncio.Semaphore(_PARALLEL_UPLOADS)
+        tasks = [asyncio.create_task(self._source(each, slots, on_upload)) for each in distinct]
+        try:
+            found = dict(zip(distinct, await asyncio.gather(*tasks), strict=True))
+        finally:
+            for task in tasks:
+                task.cancel()
+        return [found[str(each)] for each in media]
+
+    async def _source(
+        self, media: str, slots: asyncio.Semaphore, on_upload: OnUpload | None
+    ) -> MediaSource:
+        if jobs.is_url(media):
+            return MediaSource(uri=media)
+        if not _is_local(media):
+            return MediaSource(file=media)
+        on_progress = partial(on_upload, media) if on_upload is not None else None
+        async with slots:
+            return MediaSource(file=(await self.upload(media, on_progress)).name)
 
     # Operations: media may be URLs or local paths
 
@@ -121,20 +160,37 @@ class VideoClient:
         images: Sequence[str | Path],
         duration_s: float,
         options: jobs.ClipOptions | None = None,
+        on_upload: OnUpload | None = None,
     ) -> Job:
         """A job that makes a clip of each picture; give it to `run` or `create_job`."""
         ids = jobs.item_ids([str(image) for image in images])
-        sources = {i: await self.source(m) for i, m in zip(ids, images, strict=True)}
+        sources = await self.sources(images, on_upload)
+        clips = dict(zip(ids, sources, strict=True))
         durations_s = [duration_s] * len(ids)
-        return jobs.images_to_videos(sources, durations_s, options or jobs.ClipOptions())
+        return jobs.images_to_videos(clips, durations_s, options or jobs.ClipOptions())
 
-    async def caption(self, video: str | Path, subtitles: str | Path) -> Job:
+    async def caption(
+        self, video: str | Path, subtitles: str | Path, on_upload: OnUpload | None = None
+    ) -> Job:
         """A job that burns captions into a video; give it to `run` or `create_job`."""
-        return jobs.caption(await self.source(video), await self.source(subtitles))
+        return jobs.caption(*await self.sources([video, subtitles], on_upload))
 
-    async def add_audio(self, video: str | Path, audio: str | Path) -> Job:
+    async def add_audio(
+        self, video: str | Path, audio: str | Path, on_upload: OnUpload | None = None
+    ) -> Job:
         """A job that replaces a video's sound; give it to `run` or `create_job`."""
-        return jobs.add_audio(await self.source(video), await self.source(audio))
+        return jobs.add_audio(*await self.sources([video, audio], on_upload))
+
+
+def _is_local(media: str) -> bool:
+    if jobs.is_url(media):
+        return False
+    return not media.startswith("files/") or Path(media).exists()
+
+
+def _check_readable(path: str) -> None:
+    with Path(path).open("rb"):
+        pass
 
 
 async def _call(call: Awaitable[T]) -> T:

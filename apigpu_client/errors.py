@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grpc
+from apigpu.video.v1.job_pb2 import Job
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -60,6 +61,17 @@ class TransferFailed(ApiGpuError):
     """A file did not arrive as it was sent."""
 
 
+class JobFailed(ApiGpuError):
+    """A job has ended without all of its outputs; `job` tells of each item."""
+
+    def __init__(self, job: Job) -> None:
+        code = _CODES.get(job.error.code, grpc.StatusCode.UNKNOWN)
+        message = job.error.message or f"{job.name} ended {Job.State.Name(job.state)}"
+        super().__init__(code, message, details_of(job.error))
+        self.job = job
+
+
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 _BY_CODE: dict[grpc.StatusCode, type[ApiGpuError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.NOT_FOUND: NotFound,

@@ -17,6 +17,9 @@ from apigpu.video.v1.operations_pb2 import (
     Motion,
 )
 
+# What a protobuf Duration holds. What makes sense is the service's to say.
+_MAX_DURATION_S = 315_576_000_000
+
 
 @dataclass(frozen=True)
 class ClipOptions:
@@ -51,11 +54,14 @@ def item_ids(names: Sequence[str]) -> list[str]:
 def images_to_videos(
     sources: Mapping[str, MediaSource], durations_s: Sequence[float], options: ClipOptions
 ) -> Job:
-    """Clips of pictures, by id; durations_s: one each, in seconds."""
+    """Clips of pictures, by id; durations_s: one each, in seconds. Raises ValueError
+    for what is no length of time."""
     operation = ImagesToVideos(
         width=options.width, height=options.height, frame_rate=options.frame_rate
     )
     for (item_id, source), duration_s in zip(sources.items(), durations_s, strict=True):
+        if not abs(duration_s) <= _MAX_DURATION_S:  # not a number is not, either
+            raise ValueError(f"a clip cannot last {duration_s} seconds")
         image = Image(id=item_id, image=source)
         image.duration.FromNanoseconds(round(duration_s * 1e9))
         operation.images.append(image)

@@ -15,6 +15,7 @@ CUT = frozenset(
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.INTERNAL,  # a reset HTTP/2 stream
         grpc.StatusCode.UNKNOWN,  # a proxy that died
+        grpc.StatusCode.CANCELLED,  # not by us: a proxy that let go
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
     }
@@ -28,10 +29,10 @@ class Position:
     """
 
     def __init__(
-        self, after_sequence: int, max_failures: int = 12, max_pause_s: float = 15
+        self, job: str, after_sequence: int, max_failures: int = 12, max_pause_s: float = 15
     ) -> None:
+        self.job = job
         self.sequence = after_sequence
-        self.job = ""
         self.finished = False
         self._max_failures = max_failures
         self._max_pause_s = max_pause_s
@@ -39,12 +40,11 @@ class Position:
 
     def accept(self, event: JobEvent) -> bool:
         """Whether `event` is news. The terminal one always is."""
-        self.job = event.job
-        self._failures = 0
         if event.HasField("finished"):
             self.finished = True
         elif event.sequence <= self.sequence:
             return False
+        self._failures = 0  # only news counts: a stream of repetitions leads nowhere
         self.sequence = max(self.sequence, event.sequence)
         return True
 
@@ -55,7 +55,7 @@ class Position:
         if self._failures > self._max_failures:
             raise StreamLost(
                 grpc.StatusCode.UNAVAILABLE,
-                f"The events of {self.job or 'the job'} broke off after number {self.sequence}."
+                f"The events of {self.job} broke off after number {self.sequence}."
                 " The job itself goes on: watch it again later.",
                 ErrorDetails(reason="STREAM_LOST"),
             )

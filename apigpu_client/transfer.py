@@ -81,6 +81,19 @@ async def download(
     return path
 
 
+async def describe(stub: VideoServiceAsyncStub, name: str) -> File:
+    """What the service says of a file before it sends the bytes."""
+    call = stub.DownloadFile(rpc.DownloadFileRequest(name=name))
+    try:
+        async for part in call:
+            return part.file
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from None
+    finally:
+        call.cancel()
+    return File()
+
+
 async def _fill(
     stub: VideoServiceAsyncStub, name: str, partial: Path, on_progress: OnProgress | None
 ) -> File:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
+import av
 import contact_sheet
 
 DEMO = Path(__file__).resolve().parent
@@ -24,7 +27,8 @@ STOP_TIMEOUT_S = 30
 PICTURES = sorted(MEDIA.glob("0*.jpg"))
 NARRATION = MEDIA / "narration.mp3"
 CAPTIONS = MEDIA / "captions.srt"
-NARRATION_S = 19.725
+# Where the story turns to the next picture.
+CHANGES_S = (5.53, 10.30, 15.42)
 
 
 @contextmanager
@@ -44,14 +48,25 @@ def service() -> Iterator[str]:
             },
         )
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line.startswith("ready "):
-            sys.exit(f"the service did not start:\n{log_path.read_text()}")
-        yield line.split()[1]
+        yield address_of(process, log_path)
     finally:
         process.terminate()
-        process.wait(STOP_TIMEOUT_S)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def address_of(process: subprocess.Popen[str], log_path: Path) -> str:
+    """Wait until the service says `ready <address>`."""
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        line = process.stdout.readline() if selector.select(START_TIMEOUT_S) else ""
+    if not line.startswith("ready "):
+        sys.exit(f"the service did not start:\n{log_path.read_text()}")
+    return line.split()[1]
 
 
 def apigpu(server: str, *arguments: str | Path) -> None:
@@ -65,9 +80,15 @@ def apigpu(server: str, *arguments: str | Path) -> None:
         sys.exit(f"that failed with exit code {code}; the service's log: {BUILD / 'service.log'}")
 
 
-def clips_job() -> Path:
+def length_s(media: Path) -> float:
+    with av.open(str(media)) as container:
+        return float(container.duration or 0) / av.time_base
+
+
+def clips_job(narration_s: float) -> Path:
     """A batch in the contract's own JSON, to show what a job can say."""
-    durations_s = [5.5, 4.8, 5.1, 4.3]
+    times_s = [0, *CHANGES_S, narration_s]
+    durations_s = [end_s - start_s for start_s, end_s in pairwise(times_s)]
     views: list[dict[str, object]] = [
         {},
         {"motion": {"zoom": 1.2}},
@@ -75,7 +96,7 @@ def clips_job() -> Path:
         {"motion": {"focal_point": {"x": 0.5, "y": 0.6}}},
     ]
     images = [
-        {"id": path.stem, "image": {"uri": str(path)}, "duration": f"{duration_s}s", **view}
+        {"id": path.stem, "image": {"uri": str(path)}, "duration": f"{duration_s:.3f}s", **view}
         for path, duration_s, view in zip(PICTURES, durations_s, views, strict=True)
     ]
     job = BUILD / "clips.json"
@@ -91,11 +112,12 @@ def main() -> None:
     BUILD.mkdir(parents=True)
     silent, sounding = BUILD / "silent.mp4", OUTPUT / "with-sound.mp4"
     captioned = OUTPUT / "captioned.mp4"
+    narration_s = length_s(NARRATION)
     print("Starting the service: orchestrator, worker, FFmpeg ...")
     with service() as server:
         apigpu(server, "info")
-        apigpu(server, "run", clips_job(), "-o", f"{OUTPUT / 'clips'}/")
-        apigpu(server, "animate", PICTURES[0], "--duration", str(NARRATION_S), "-o", silent)
+        apigpu(server, "run", clips_job(narration_s), "-o", f"{OUTPUT / 'clips'}/")
+        apigpu(server, "animate", PICTURES[0], "--duration", f"{narration_s:.3f}", "-o", silent)
         apigpu(server, "add-audio", silent, NARRATION, "-o", sounding)
         apigpu(server, "caption", sounding, CAPTIONS, "-o", captioned)
         apigpu(server, "list")
@@ -107,4 +129,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -19,7 +19,10 @@ from rich.text import Text
 
 from apigpu_client.cli.text import seconds, stage_words
 
-_LINE_EVERY_PERCENT = 25  # without a terminal: few lines instead of many redraws
+# Without a terminal: few lines instead of many redraws, and in a large batch none for
+# the steps of each item.
+_LINE_EVERY_PERCENT = 25
+_MANY_ITEMS = 8
 
 
 class _Speed(ProgressColumn):
@@ -42,18 +45,19 @@ class Display:
         self._live = console.is_terminal
         wide = console.width >= 90
         columns: list[ProgressColumn] = [
-            TextColumn("{task.description}", style="bold"),
+            TextColumn("{task.description}", style="bold", markup=False),
             TextColumn("{task.fields[stage]}", style="dim"),
             BarColumn(bar_width=None if wide else 12, complete_style="green"),
             TextColumn("{task.percentage:>5.1f} %"),
         ]
         if wide:
             columns.append(_Speed())
-        columns.append(_TimeLeft())
+        if console.width >= 50:
+            columns.append(_TimeLeft())
         self._progress = Progress(*columns, console=console, expand=wide, disable=not self._live)
         self._bars: dict[str, TaskID] = {}
         self._lines: dict[str, int] = {}
-        self._many = False
+        self._items = 0
 
     def __enter__(self) -> Display:
         self._progress.start()
@@ -78,40 +82,36 @@ class Display:
     def event(self, event: JobEvent) -> None:
         """One event of the job's story."""
         if event.HasField("created"):
-            self._many = len(event.created.items) > 1
-            if self._live:
-                self._console.print(f"[dim]{event.job}[/dim]")
-            else:
-                self._console.print(f"{event.job} accepted")
+            self._created(event.created)
         elif event.HasField("finished"):
             for key in list(self._bars):
                 self._remove(key)
             return
         elif event.HasField("item"):
             self._item(event.item)
-        if self._many:
+        if self._items > 1:
             self._whole(event)
 
+    def _created(self, job: Job) -> None:
+        self._items = len(job.items)
+        self._console.print(job.name if self._live else f"{job.name} accepted", style="dim")
+        if self._items == 1:
+            self._item(job.items[0])
+
     def _item(self, item: Item) -> None:
-        key = f"item:{item.id}"
-        if item.state in (Item.RUNNING, Item.QUEUED):
-            progress = item.progress
-            self._show(
-                key,
-                item.id,
-                stage_words(progress.stage),
-                progress.percent,
-                _speed(progress),
-                _left(progress),
-            )
+        if item.state == Item.RUNNING or (item.state == Item.QUEUED and self._items == 1):
+            if self._live or self._items <= _MANY_ITEMS:
+                progress = item.progress
+                stage, percent = stage_words(progress.stage), progress.percent
+                self._show(_key(item), item.id, stage, percent, _speed(progress), _left(progress))
             return
-        self._remove(key)
+        self._remove(_key(item))
         if item.state == Item.SUCCEEDED:
             frames = f"{item.output.frame_count} frames"
-            self._console.print(f"[green]✓[/green] {item.id} [dim]{frames}[/dim]", highlight=False)
+            self._console.print(Text.assemble(("✓ ", "green"), item.id, "  ", (frames, "dim")))
         elif item.state == Item.FAILED:
             self._console.print(
-                f"[red]✗[/red] {item.id} [red]{item.error.message}[/red]", highlight=False
+                Text.assemble(("✗ ", "red"), item.id, "  ", (item.error.message, "red"))
             )
 
     def _whole(self, event: JobEvent) -> None:
@@ -139,21 +139,26 @@ class Display:
         step = int(percent // _LINE_EVERY_PERCENT)
         if step > self._lines.get(key, 0):
             self._lines[key] = step
-            tail = f", {left} left" if left else ""
-            self._console.print(f"{name}: {stage} {percent:.0f} %{tail}", highlight=False)
+            tail = f", {left}" if left else ""
+            self._console.print(Text(f"{name}: {stage} {percent:.0f} %{tail}"))
 
     def _remove(self, key: str) -> None:
         if key in self._bars:
             self._progress.remove_task(self._bars.pop(key))
 
 
+def _key(item: Item) -> str:
+    return f"item:{item.id}"
+
+
 def _speed(progress: job_pb2.Progress) -> str:
     if not progress.fps:
         return ""
-    return f"{progress.fps:.0f} fps {progress.speed:.1f}x"
+    frames = f"{progress.frames_done}/{progress.frames_total} frames  "
+    return f"{frames if progress.frames_total else ''}{progress.fps:.0f} fps  {progress.speed:.1f}x"
 
 
 def _left(progress: job_pb2.Progress) -> str:
     if not progress.HasField("time_left"):
         return ""
-    return seconds(progress.time_left.ToTimedelta().total_seconds())
+    return f"{seconds(progress.time_left.ToTimedelta().total_seconds())} left"

@@ -54,3 +54,16 @@ def explain(error: ApiGpuError, server: str) -> str:
     ]
     reason = f" [{error.details.reason}]" if error.details.reason else ""
     return "\n".join([f"{error.message}{reason}", *fields])
+
+
+def of_local(error: ValueError | OSError) -> Exit:
+    """For what went wrong on this side: the caller's word, or the machine."""
+    named = FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, ValueError
+    return Exit.BAD_REQUEST if isinstance(error, named) else Exit.FAILED
+
+
+def explain_local(error: ValueError | OSError) -> str:
+    """What is wrong on this side, in a line."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error)

@@ -1,4 +1,4 @@
-"""Follow a job to its end on behalf of a person or a program, and bring its results home."""
+"""Follow a job to its end on behalf of a person or a program. Ctrl-C is theirs to press."""
 
 from __future__ import annotations
 
@@ -6,76 +6,77 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
-from apigpu.video.v1.job_pb2 import Item, Job, JobEvent
+from apigpu.video.v1.job_pb2 import Job
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from rich.console import Console
 
-from apigpu_client.cli import exits, text
-from apigpu_client.cli.display import Display
+from apigpu_client.cli import exits, saving, text
 from apigpu_client.cli.exits import Exit
-from apigpu_client.client import VideoClient
+from apigpu_client.cli.options import Session
+from apigpu_client.errors import ApiGpuError
 
 _CANCEL_TIMEOUT_S = 15.0
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What the caller wants to see and keep.
+@dataclass
+class Story:
+    """A job's events as this command shows them. seen: the last one's sequence."""
 
-    as_json: one event a line on standard output, and nothing else there.
-    output: a file or folder for the results, or None to leave them with the service.
-    """
+    session: Session
+    job: str
+    seen: int = 0
 
-    console: Console
-    as_json: bool
-    output: Path | None
-    cancel_on_interrupt: bool = True
+    async def tell(self) -> Job:
+        """Show the events that were not seen yet, up to the end; returns the finished job."""
+        async for event in self.session.client.watch(self.job, self.seen):
+            self.seen = event.sequence
+            if self.session.options.as_json:
+                print_json(event)
+            else:
+                self.session.display.event(event)
+            if event.HasField("finished"):
+                return event.finished
+        raise AssertionError("watch ends with `finished`, or raises")
 
 
-async def follow(
-    client: VideoClient, events: AsyncIterator[JobEvent], display: Display, wishes: Wishes
-) -> Exit:
-    """Show events up to the end, then download and summarise. Ctrl-C cancels the job."""
-    job = await _until_finished(client, events, display, wishes)
-    if job is None:
+async def follow(story: Story, *, cancel_on_interrupt: bool) -> Exit:
+    """Show events up to the end, then download and summarise."""
+    session = story.session
+    try:
+        with _interruptible():
+            job = await story.tell()
+    except asyncio.CancelledError:
+        await _interrupted(story, cancel_on_interrupt)
         return Exit.INTERRUPTED
-    saved = await download_outputs(client, job, display, wishes.output)
-    if not wishes.as_json:
-        _summarise(job, saved, wishes.console)
+    place, saved = session.options.output, {}
+    if place is not None:
+        saved = await saving.save_results(session.client, job, session.display, place)
+    if not session.options.as_json:
+        session.console.print(text.results(job, saved, session.console.width))
+        _summarise(job, session.console, downloaded=place is not None)
     return exits.of_job(job)
 
 
-async def _until_finished(
-    client: VideoClient, events: AsyncIterator[JobEvent], display: Display, wishes: Wishes
-) -> Job | None:
-    """The finished job; None where the user did not want to wait for it."""
-    name = ""
+async def _interrupted(story: Story, cancel: bool) -> None:
+    """Stop the job and see it end; or only say that it goes on."""
+    console = story.session.console
+    goes_on = f"{story.job} goes on: apigpu watch {story.job}"
+    if not cancel:
+        console.print(goes_on)
+        return
+    console.print(f"[yellow]cancelling {story.job}; press Ctrl-C again to leave at once[/yellow]")
     try:
-        with _interruptible():
-            async for event in events:
-                name = event.job
-                if wishes.as_json:
-                    print_json(event)
-                else:
-                    display.event(event)
-                if event.HasField("finished"):
-                    return event.finished
-    except asyncio.CancelledError:
-        if not (name and wishes.cancel_on_interrupt):
-            return None
-        wishes.console.print(f"[yellow]cancelling {name}[/yellow]")
         async with asyncio.timeout(_CANCEL_TIMEOUT_S):
-            await client.cancel_job(name)
-            async for event in client.watch(name):
-                if event.HasField("finished"):
-                    wishes.console.print(f"{name} {text.state_words(event.finished.state)}")
-    return None
+            await story.session.client.cancel_job(story.job)
+            job = await story.tell()
+        console.print(f"{job.name} {text.state_words(job.state)}")
+    except (TimeoutError, ApiGpuError):
+        console.print(f"[red]it could not be cancelled in time[/red]; {goes_on}")
 
 
 @contextmanager
@@ -84,48 +85,35 @@ def _interruptible() -> Iterator[None]:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
+    numbers = signal.SIGINT, signal.SIGTERM
 
-    def interrupt(number: signal.Signals) -> None:
-        loop.remove_signal_handler(number)
+    def interrupt() -> None:
+        for number in numbers:
+            loop.remove_signal_handler(number)
         task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupt, number)
+    for number in numbers:
+        loop.add_signal_handler(number, interrupt)
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 
-async def download_outputs(
-    client: VideoClient, job: Job, display: Display, output: Path | None
-) -> dict[str, Path]:
-    """Save what the job has made; returns the paths by item id."""
-    finished = [item for item in job.items if item.state == Item.SUCCEEDED]
-    if output is None or not finished:
-        return {}
-    as_folder = output.is_dir() or str(output).endswith("/") or len(job.items) > 1
-    saved = {}
-    for item in finished:
-        path = output / item.output.filename if as_folder else output
-        on_progress = partial(display.transfer, "download", path.name)
-        saved[item.id] = await client.download(item.output.file, path, on_progress)
-    return saved
-
-
-def _summarise(job: Job, saved: dict[str, Path], console: Console) -> None:
-    took_s = job.end_time.ToDatetime() - job.create_time.ToDatetime()
-    console.print(text.results(job, saved))
+def _summarise(job: Job, console: Console, *, downloaded: bool) -> None:
+    took = job.end_time.ToDatetime() - job.create_time.ToDatetime()
     console.print(
-        f"{job.name} {text.state_words(job.state)} in {took_s.total_seconds():.1f} s",
+        f"{job.name} {text.state_words(job.state)} in {took.total_seconds():.1f} s",
         highlight=False,
     )
     for note in text.encoder_notes(job):
-        console.print(f"[dim]{note}[/dim]", highlight=False)
+        console.print(note, style="dim", highlight=False, markup=False)
+    if not downloaded and job.state in (Job.SUCCEEDED, Job.PARTIALLY_SUCCEEDED):
+        console.print(f"get the files: apigpu download {job.name}", style="dim", highlight=False)
 
 
-def print_json(message: Job | JobEvent) -> None:
+def print_json(message: Message) -> None:
     """One line of JSON, with the contract's own field names."""
     told = json_format.MessageToDict(message, preserving_proto_field_name=True)
     print(json.dumps(told), file=sys.stdout, flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from apigpu.video.v1.job_pb2 import Job
@@ -11,6 +11,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from apigpu_client.client import OnUpload, VideoClient
 from apigpu_client.jobs import is_url
 
 
@@ -33,13 +34,9 @@ def media_sources(message: Message) -> Iterator[MediaSource]:
                 yield from media_sources(part)
 
 
-async def send_local_media(
-    job: Job, base: Path, send: Callable[[Path], Awaitable[MediaSource]]
-) -> None:
+async def send_local_media(job: Job, base: Path, client: VideoClient, on_upload: OnUpload) -> None:
     """Replace each `uri` that is a local path (from `base` on) by an uploaded file, once each."""
-    sent: dict[str, MediaSource] = {}
-    for source in media_sources(job):
-        if source.uri and not is_url(source.uri):
-            if source.uri not in sent:
-                sent[source.uri] = await send(base / source.uri)
-            source.CopyFrom(sent[source.uri])
+    local = [each for each in media_sources(job) if each.uri and not is_url(each.uri)]
+    sent = await client.sources([base / each.uri for each in local], on_upload)
+    for source, file in zip(local, sent, strict=True):
+        source.CopyFrom(file)

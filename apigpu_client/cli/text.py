@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from apigpu.video.v1 import job_pb2
-from apigpu.video.v1.job_pb2 import Item, Job
+from apigpu.video.v1.job_pb2 import Item, Job, Output
 from apigpu.video.v1.video_service_pb2 import ServerInfo
 from rich.table import Table
+from rich.text import Text
 
 from apigpu_client.errors import details_of
 
@@ -42,30 +43,50 @@ def size(value: int) -> str:
     return f"{value / 1e6:.1f} MB" if value >= 100_000 else f"{value / 1e3:.1f} kB"
 
 
-def results(job: Job, saved: Mapping[str, Path]) -> Table:
+def results(job: Job, saved: Mapping[str, Path], width: int) -> Table:
     """The items of a job that has ended. saved: where outputs were put, by item id."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(overflow="fold")
-    for _ in range(4):
-        table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold", ratio=1)
+    columns = 5 if width >= _WIDE else 3
+    for _ in range(columns):
+        table.add_column(no_wrap=True, style="dim", justify="right")
     for item in job.items:
-        table.add_row(*_row(item, saved))
+        if item.state == Item.SUCCEEDED:
+            table.add_row(*_result(item.output, saved.get(item.id))[: columns + 1])
+        else:
+            table.add_row(_no_result(item))
     return table
 
 
-def _row(item: Item, saved: Mapping[str, Path]) -> Sequence[str]:
-    if item.state != Item.SUCCEEDED:
-        reason = details_of(item.error).reason or Item.State.Name(item.state).lower()
-        return (f"[red]{item.id}: {item.error.message or 'no result'}[/red] [dim]{reason}[/dim]",)
-    output = item.output
+def _result(output: Output, path: Path | None) -> Sequence[str | Text]:
+    """The most telling columns come first: a narrow terminal shows only those."""
     length_s = output.duration.ToTimedelta().total_seconds()
     return (
-        str(saved.get(item.id, output.file)),
+        Text(shown(path) if path is not None else output.file),
         f"{length_s:.2f} s",
-        f"{output.width}x{output.height} at {output.frame_rate:.4g}",
+        f"{output.width}x{output.height}",
         size(output.size_bytes),
+        f"{output.frame_count} frames at {output.frame_rate:.4g}",
         output.encoder.used,
     )
+
+
+def _no_result(item: Item) -> Text:
+    if item.state != Item.FAILED:
+        return Text(f"{item.id}: {Item.State.Name(item.state).lower()}", "yellow")
+    details = details_of(item.error)
+    told = Text.assemble(
+        (f"{item.id}: {item.error.message}", "red"), (f"  {details.reason}", "dim")
+    )
+    for violation in details.violations:
+        told.append(f"\n  {violation.field}", "dim")
+    return told
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be told from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def encoder_notes(job: Job) -> list[str]:
@@ -91,7 +112,7 @@ def job_list(jobs: Sequence[Job], width: int) -> Table:
     return table
 
 
-def _job_row(job: Job) -> Sequence[str]:
+def _job_row(job: Job) -> Sequence[str | Text]:
     done = sum(item.state == Item.SUCCEEDED for item in job.items)
     return (
         job.name.removeprefix("jobs/"),
@@ -99,7 +120,7 @@ def _job_row(job: Job) -> Sequence[str]:
         job.WhichOneof("operation") or "",
         f"{done}/{len(job.items)}",
         job.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M"),
-        " ".join(f"{key}={value}" for key, value in job.labels.items()),
+        Text(" ".join(f"{key}={value}" for key, value in sorted(job.labels.items()))),
     )
 
 

@@ -75,9 +75,18 @@ async def test_every_container_gives_all_its_pictures(
     assert len(seen.frames) == 48
     assert seen.times_s[0] == 0
     assert seen.ends_s == pytest.approx(2, abs=0.01)
-    assert listen(made.path).pitch_hz() == pytest.approx(NEW_HZ, abs=2)
+    heard = listen(made.path)
+    assert heard.pitch_hz() == pytest.approx(NEW_HZ, abs=2)
+    assert heard.duration_s == pytest.approx(2, abs=AAC_FRAME_S)
     if not studio.tools.encoders[0].works:
         assert made.output.encoder.used == used
+
+
+async def test_hevc_gets_the_name_that_apple_s_players_know(studio: Studio) -> None:
+    picture = video(studio.folder / "v.mkv", codec=HEVC)
+    made = await studio.add_audio(picture, tone(studio.folder / "a.wav", NEW_HZ, 5))
+    assert made.output.encoder.used == "copy"
+    assert b"hvc1" in made.path.read_bytes()[:4096]
 
 
 @pytest.mark.parametrize(

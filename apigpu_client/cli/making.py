@@ -1,0 +1,129 @@
+"""The commands that make a job: one for each operation, and one for a job in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import click
+from apigpu.video.v1.job_pb2 import Job
+
+from apigpu_client import jobs
+from apigpu_client.cli import options as common
+from apigpu_client.cli import saving, specs
+from apigpu_client.cli.exits import Exit
+from apigpu_client.cli.follow import Story, follow, print_json
+from apigpu_client.cli.options import Options, Session
+
+
+def make(options: Options, results: int, build: Callable[[Session], Awaitable[Job]]) -> None:
+    """Build a job (which uploads its media), have it done, follow it."""
+
+    async def work(session: Session) -> Exit:
+        if options.output is not None:
+            options.output.check(results)
+        job = await build(session)
+        job.labels.update(options.labels)
+        created = await session.client.create_job(job)
+        if not options.detach:
+            return await follow(Story(session, created.name), cancel_on_interrupt=True)
+        if options.as_json:
+            print_json(created)
+        else:
+            click.echo(created.name)
+        return Exit.DONE
+
+    common.run(options, work)
+
+
+@click.command()
+@click.argument("video")
+@click.argument("subtitles")
+@common.making
+@click.pass_obj
+def caption(options: Options, video: str, subtitles: str) -> None:
+    """Burn SUBTITLES (SRT, VTT, ASS) into VIDEO."""
+    make(options, 1, lambda session: session.client.caption(video, subtitles, session.uploading))
+
+
+@click.command("add-audio")
+@click.argument("video")
+@click.argument("audio")
+@common.making
+@click.pass_obj
+def add_audio(options: Options, video: str, audio: str) -> None:
+    """Give VIDEO the sound of AUDIO.
+
+    The result ends with the shorter of the two.
+    """
+    make(options, 1, lambda session: session.client.add_audio(video, audio, session.uploading))
+
+
+def _pair(form: str, kind: Callable[[str], Any], separator: str) -> Callable[..., Any]:
+    """A parser of two values, for example 1920x1080."""
+
+    def parse(context: click.Context, option: click.Parameter, value: str | None) -> Any:
+        if value is None:
+            return None
+        try:
+            first, second = value.split(separator)
+            return kind(first), kind(second)
+        except ValueError:
+            raise click.BadParameter(f"must look like {form}") from None
+
+    return parse
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True)
+@click.option("--duration", default=5.0, show_default=True, help="Seconds for each clip.")
+@click.option("--zoom", type=float, help="How much larger at the end. Default: 1.324.")
+@click.option(
+    "--focal-point",
+    callback=_pair("0.5,0.3", float, ","),
+    metavar="X,Y",
+    help="Where to zoom in, in parts of width and height. Default: 0.5,0.5.",
+)
+@click.option(
+    "--size", callback=_pair("1920x1080", int, "x"), metavar="WxH", help="Default: 1920x1080."
+)
+@click.option("--fps", type=float, help="Frames per second. Default: 24.")
+@common.making
+@click.pass_obj
+def animate(
+    options: Options,
+    images: Sequence[str],
+    duration: float,
+    zoom: float | None,
+    focal_point: tuple[float, float] | None,
+    size: tuple[int, int] | None,
+    fps: float | None,
+) -> None:
+    """Turn IMAGES into clips that slowly zoom in (Ken Burns)."""
+    width, height = size or (None, None)
+    clip = jobs.ClipOptions(zoom, focal_point, width, height, fps)
+    make(
+        options,
+        len(images),
+        lambda session: session.client.images_to_videos(images, duration, clip, session.uploading),
+    )
+
+
+@click.command()
+@click.argument("spec", type=click.File(encoding="utf-8"))
+@common.making
+@click.pass_obj
+def run(options: Options, spec: IO[str]) -> None:
+    """Run a job from a JSON file (`-`: standard input). A uri may be a local path."""
+    base = Path() if spec.name == "<stdin>" else Path(spec.name).parent
+    try:
+        job = specs.parse(spec.read())
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=spec.name) from None
+
+    async def build(session: Session) -> Job:
+        await specs.send_local_media(job, base, session.client, session.uploading)
+        return job
+
+    make(options, saving.count(job), build)
