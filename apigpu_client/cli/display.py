@@ -42,7 +42,7 @@ class Display:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = console.is_terminal
+        self._live = console.is_terminal and not console.quiet
         wide = console.width >= 90
         columns: list[ProgressColumn] = [
             TextColumn("{task.description}", style="bold", markup=False),
@@ -54,7 +54,16 @@ class Display:
             columns.append(_Speed())
         if console.width >= 50:
             columns.append(_TimeLeft())
-        self._progress = Progress(*columns, console=console, expand=wide, disable=not self._live)
+        # Bars may be on the terminal's standard error while a program reads our standard
+        # output: never let the library take that over.
+        self._progress = Progress(
+            *columns,
+            console=console,
+            expand=wide,
+            disable=not self._live,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
         self._bars: dict[str, TaskID] = {}
         self._lines: dict[str, int] = {}
         self._items = 0

@@ -81,19 +81,14 @@ async def _interrupted(story: Story, cancel: bool) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) cancels this task, the second ends the program."""
+    """In here, Ctrl-C (or SIGTERM) cancels this task; after it, they end the program again."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
     numbers = signal.SIGINT, signal.SIGTERM
 
-    def interrupt() -> None:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-        task.cancel()
-
     for number in numbers:
-        loop.add_signal_handler(number, interrupt)
+        loop.add_signal_handler(number, task.cancel)
     try:
         yield
     finally:

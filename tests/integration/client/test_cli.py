@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -106,6 +107,26 @@ async def test_json_gives_one_event_a_line_and_nothing_else(
     assert code == 0
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert events[-1].finished.state == Job.SUCCEEDED
+
+
+async def test_a_pipe_gets_its_lines_also_while_bars_are_on_the_terminal(
+    server: str, pictures: list[Path], tmp_path: Path
+) -> None:
+    """As in `apigpu --json animate ... | jq`, typed in a terminal."""
+    terminal, error = pty.openpty()
+    command = [sys.executable, "-m", "apigpu_client.cli", "--server", server]
+    for arguments, expected in (
+        (["--json", "animate", pictures[0]], '"sequence": "1"'),
+        (["animate", pictures[0], "--detach"], "jobs/"),
+        (["list", "--json"], '"name"'),
+    ):
+        process = await asyncio.create_subprocess_exec(
+            *command, *map(str, arguments), stdout=asyncio.subprocess.PIPE, stderr=error
+        )
+        out, _ = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+        assert expected in out.decode()
+    os.close(error)
+    os.close(terminal)
 
 
 async def test_a_failed_item_is_told_with_its_reason_and_in_the_exit_code(
@@ -290,8 +311,9 @@ async def test_the_second_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert b"cancelling" in await process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, err = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
     assert process.returncode == 130
+    assert b"in time" not in out, "it waited for the service"
     assert b"Traceback" not in err
     await deaf.stop(0)
 

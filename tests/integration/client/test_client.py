@@ -173,8 +173,12 @@ def test_resuming_gives_up_after_a_limit_and_says_that_the_job_goes_on() -> None
         position.pause_s()
 
 
-def test_repetitions_are_no_progress() -> None:
-    position = Position("jobs/1", after_sequence=4, max_failures=3)
+def test_news_renew_the_patience_and_repetitions_do_not() -> None:
+    position = Position("jobs/1", after_sequence=0, max_failures=3)
+    for sequence in range(1, 5):
+        for _ in range(3):
+            position.pause_s()
+        assert position.accept(JobEvent(job="jobs/1", sequence=sequence))
     with pytest.raises(StreamLost):
         for _ in range(4):
             assert not position.accept(JobEvent(job="jobs/1", sequence=4))
@@ -199,8 +203,11 @@ async def test_media_are_sent_once_each_and_only_when_all_can_be_read(tmp_path: 
         VideoClient(orchestrator.address) as client,
     ):
         files = tmp_path / "data" / "files"
+        many = [tmp_path / f"{number}.jpg" for number in range(10)]
+        for each in many:
+            each.write_bytes(b"some picture")
         with pytest.raises(FileNotFoundError):
-            await client.sources([picture, tmp_path / "nowhere.jpg"])
+            await client.sources([*many, tmp_path / "nowhere.jpg"])
         assert _stored(files) == []
         url = "https://media.example/a.jpg?signature=%2F"
         first, second, other = await client.sources([picture, str(picture), url])
