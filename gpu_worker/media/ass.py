@@ -71,7 +71,7 @@ def _parse(text: str, kind: str) -> pysubs2.SSAFile:
     subtitles = pysubs2.SSAFile.from_string(_safe(text), format_=kind, keep_html_tags=True)
     for event in subtitles.events:
         words = html.unescape(event.text) if kind == "vtt" else event.text
-        # An entity may stand for a brace.
+        # Braces are orders to libass, even where an entity stood for them.
         words = words.replace("{", "(").replace("}", ")")
         event.text = words.replace(_OPEN, "{").replace(_CLOSE, "}")
     return subtitles
@@ -100,8 +100,7 @@ def _safe(text: str) -> str:
     """
     text = text.replace(_OPEN, "").replace(_CLOSE, "")
     text = _PLACE.sub(rf"{_OPEN}\\an\1{_CLOSE}", text)
-    text = _OVERRIDE.sub("", text).replace("{", "(").replace("}", ")")
-    return _TAG.sub(_override, text)
+    return _TAG.sub(_override, _OVERRIDE.sub("", text))
 
 
 def _override(tag: re.Match[str]) -> str:

@@ -27,13 +27,18 @@ class Extent:
     """What was seen of a stream. Times in units of its time base."""
 
     packets: int = 0
+    keyframe_seen: bool = False
     start: int | None = None
     end: int | None = None
 
     def add(self, packet: Any) -> None:
         time = packet.pts if packet.pts is not None else packet.dts
-        if packet.size == 0 or time is None or packet.is_discard or packet.is_corrupt:
+        # Recordings of broadcasts begin anywhere, but are shown from a keyframe on.
+        self.keyframe_seen = self.keyframe_seen or packet.is_keyframe
+        if packet.size == 0 or packet.is_discard or not self.keyframe_seen:
             return
+        if time is None:
+            return  # the cover picture of a song: a video stream by name, shown at no time
         end = time + (packet.duration or 0)
         self.packets += 1
         self.start = time if self.start is None else min(self.start, time)
@@ -62,7 +67,7 @@ def main() -> None:
     # Opened anew, because seeking back to the very start does not work in every format.
     with opened() as container:
         present = [s for s in container.streams if extents[s.index].packets]
-        video = next((s for s in present if s.type == "video" and not _is_cover(s)), None)
+        video = next((s for s in present if s.type == "video"), None)
         audio = next((s for s in present if s.type == "audio"), None)
         first = _first_frame(container, video) if video else None
         if video and first is None:
@@ -92,11 +97,6 @@ def _refuse_cut_off(container: Any, extents: dict[int, Extent]) -> None:
     declared_s = (container.duration or 0) / av.time_base
     if declared_s - max(ends_s, default=0.0) > _MISSING_S + _MISSING_PART * declared_s:
         sys.exit("the file ends long before the end that it declares")
-
-
-def _is_cover(stream: Any) -> bool:
-    """A cover picture in an audio file is a video stream by name only."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def _first_frame(container: Any, stream: Any) -> Any:
