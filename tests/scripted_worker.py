@@ -42,9 +42,11 @@ class Sender:
     def start(self) -> None:
         self.send(started=worker.TaskStarted(worker_id="scripted"))
 
-    def progress(self, item_id: str, percent: float, stage: int = job_pb2.STAGE_ENCODING) -> None:
+    def progress(
+        self, item_id: str, percent: float, stage: int = job_pb2.STAGE_ENCODING
+    ) -> worker.TaskEvent:
         progress = job_pb2.Progress(stage=stage, percent=percent)  # type: ignore[arg-type]
-        self.send(progress=worker.ItemProgress(item_id=item_id, progress=progress))
+        return self.send(progress=worker.ItemProgress(item_id=item_id, progress=progress))
 
     async def succeed(self, item_id: str, body: bytes = b"a video") -> worker.ItemResult:
         """Deliver `body` at the item's target, and tell so."""

@@ -71,10 +71,12 @@ async def long_job(stub: object, tmp_path: Path, duration_s: float = 60.0) -> jo
     return job_pb2.Job(images_to_videos=operations_pb2.ImagesToVideos(images=[image]))
 
 
-def leftovers(data_dir: Path) -> list[Path]:
+def leftovers(data_dir: Path) -> list[str]:
     """Files in the making; a living worker's lock is none."""
-    work = data_dir / "work"
-    return [path for path in work.rglob("*") if path.is_file() and path.name != "lock"]
+    found = []
+    for _, _, names in os.walk(data_dir / "work"):  # folders may vanish while we look
+        found += [name for name in names if name != "lock"]
+    return found
 
 
 async def encoding(events: object) -> job_pb2.JobEvent:

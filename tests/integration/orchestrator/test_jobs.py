@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from apigpu.video.v1 import file_pb2, video_service_pb2
+from apigpu.video.v1 import file_pb2, job_pb2, video_service_pb2
 from apigpu.video.v1.job_pb2 import Item, Job
 from apigpu.worker.v1 import worker_service_pb2 as worker
 from google.rpc import code_pb2
@@ -177,7 +177,10 @@ async def test_a_result_that_was_not_delivered_is_made_again(tmp_path: Path) -> 
 async def test_events_that_come_twice_or_late_do_no_harm(tmp_path: Path) -> None:
     async def script(task: worker.Task, sender: Sender) -> None:
         sender.start()
-        late = sender.send(progress=worker.ItemProgress(item_id="a"))
+        early = sender.progress("b", 5, stage=job_pb2.STAGE_FETCHING)
+        late = sender.progress("a", 10)
+        sender.progress("b", 50, stage=job_pb2.STAGE_VERIFYING)
+        sender.queue.put_nowait(early)
         result = await sender.succeed("a")
         sender.queue.put_nowait(late)
         stale = worker.TaskEvent(attempt_id="another", sequence=99)
@@ -187,8 +190,10 @@ async def test_events_that_come_twice_or_late_do_no_harm(tmp_path: Path) -> None
         sender.finish([result, await sender.succeed("b"), result])
 
     async with serve(ScriptedWorker(script)) as address, in_process(tmp_path, (address,)) as stub:
-        job = await requests.finished(stub.RunJob(requests.run(pictures("a", "b"))))
-    assert job.state == Job.SUCCEEDED
+        story = await requests.collect(stub.RunJob(requests.run(pictures("a", "b"))))
+    assert story[-1].finished.state == Job.SUCCEEDED
+    stages = [event.item.progress.stage for event in story if event.item.id == "b"]
+    assert stages == sorted(stages), "an event that came twice has moved the item back"
 
 
 async def test_cancel_stops_the_worker_and_ends_the_job(tmp_path: Path) -> None:

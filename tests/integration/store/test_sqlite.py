@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -105,8 +105,15 @@ async def test_a_write_that_fails_takes_no_other_along(tmp_path: Path) -> None:
     database.open()
     await execute(database, "CREATE TABLE t (n INTEGER PRIMARY KEY)")
 
+    def insert_two(first: int, second: int) -> Callable[[sqlite3.Connection], None]:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO t VALUES (?)", (first,))
+            db.execute("INSERT INTO t VALUES (?)", (second,))
+
+        return work
+
     results = await asyncio.gather(
-        *(execute(database, f"INSERT INTO t VALUES ({n})") for n in (1, 2, 2, 3)),
+        *(database.write(insert_two(a, b)) for a, b in ((1, 2), (3, 4), (5, 4), (6, 7))),
         return_exceptions=True,
     )
     assert [type(result) for result in results] == [
@@ -116,7 +123,7 @@ async def test_a_write_that_fails_takes_no_other_along(tmp_path: Path) -> None:
         type(None),
     ]
     rows = await database.read(lambda db: db.execute("SELECT n FROM t ORDER BY n").fetchall())
-    assert [row["n"] for row in rows] == [1, 2, 3]
+    assert [row["n"] for row in rows] == [1, 2, 3, 4, 6, 7]
     database.close()
 
 

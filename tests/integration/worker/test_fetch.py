@@ -37,10 +37,16 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def fetch(url: str, folder: Path, allow: str = "127.0.0.0/8", **settings: object) -> Path:
+async def fetch(
+    url: str,
+    folder: Path,
+    allow: str = "127.0.0.0/8",
+    field: str = "add_audio.video",
+    **settings: object,
+) -> Path:
     values = {"fetch_allow": allow, **settings}
     async with Fetcher(WorkerSettings.model_validate(values)) as fetcher:
-        return await fetcher.fetch(MediaSource(uri=url), {}, folder, lambda part: None)
+        return await fetcher.fetch(MediaSource(uri=url), field, {}, folder, lambda part: None)
 
 
 async def refused(
