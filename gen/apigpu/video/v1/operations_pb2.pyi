@@ -162,7 +162,7 @@ class Image(_message.Message):
     """
     @_builtins.property
     def image(self) -> Global___MediaSource:
-        """The picture. Required. JPEG, PNG, WebP, GIF (first frame), BMP or TIFF, at
+        """The picture. Required. JPEG, PNG, WebP, AVIF, GIF (first frame), BMP or TIFF, at
         most 100 megapixels. Its EXIF orientation is honoured; it is never stretched:
         what does not fit the clip's shape is cropped.
         """
