@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import uuid
@@ -17,26 +18,35 @@ from apigpu.worker.v1.worker_service_pb2 import FileLocation
 from google.rpc import code_pb2
 
 from apigpu_common.errors import ServiceError
+from gpu_worker.fetch_errors import host_of, is_passing
+
+log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1024 * 1024
 _MAX_TRIES = 4
 _FIRST_PAUSE_S = 0.3
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
 
 
 async def deliver(path: Path, target: FileLocation) -> None:
     """Put `path` at `target`. Raises ServiceError (DELIVERY_FAILED, retryable)."""
+    if target.path:
+        await _place(path, Path(target.path))
+    else:
+        await _put(path, target.url)
+
+
+async def _place(path: Path, target: Path) -> None:
+    # A thread cannot be stopped. Cancelled, we wait for it: no file appears behind our back.
+    moving = asyncio.ensure_future(asyncio.to_thread(_move, path, target))
     try:
-        if target.path:
-            await asyncio.to_thread(_move, path, Path(target.path))
-        else:
-            await _put(path, target.url)
-    except (OSError, aiohttp.ClientError, TimeoutError) as error:
-        raise ServiceError(
-            code_pb2.UNAVAILABLE,
-            "DELIVERY_FAILED",
-            "The result could not be brought to its place.",
-            retryable=True,
-        ) from error
+        await asyncio.shield(moving)
+    except asyncio.CancelledError:
+        await asyncio.wait([moving])
+        raise
+    except OSError as error:
+        log.error("a result cannot be stored: %s", error)
+        raise _failed() from error
 
 
 def _move(path: Path, target: Path) -> None:
@@ -47,36 +57,63 @@ def _move(path: Path, target: Path) -> None:
             path.replace(beside)
         except OSError:  # another file system
             shutil.copyfile(path, beside)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(beside)
         beside.replace(target)
+        _sync(target.parent)  # the name, too
     finally:
         with suppress(FileNotFoundError):
             beside.unlink()
 
 
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 async def _put(path: Path, url: str) -> None:
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    """Send it, again where the trouble may pass: a PUT can be repeated."""
+    size_bytes = path.stat().st_size
+    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
         for attempt in range(1, _MAX_TRIES + 1):
             try:
-                async with session.put(
-                    yarl.URL(url, encoded=True),
-                    data=_chunks(path),
-                    headers={"Content-Length": str(path.stat().st_size)},
-                ) as response:
-                    response.raise_for_status()
-                return
-            except aiohttp.ClientResponseError as error:
-                if error.status < 500 or attempt == _MAX_TRIES:
-                    raise
-            except (aiohttp.ClientError, TimeoutError):
-                if attempt == _MAX_TRIES:
-                    raise
-            await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt)
+                status = await _send(session, path, size_bytes, url)
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                log.warning("a result cannot be put to %s: %s", host_of(url), type(error).__name__)
+            else:
+                if 200 <= status < 300:
+                    return
+                log.warning("%s answers the put of a result with %d", host_of(url), status)
+                if not is_passing(status):
+                    break
+            if attempt < _MAX_TRIES:
+                await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt)
+    raise _failed()
+
+
+async def _send(session: aiohttp.ClientSession, path: Path, size_bytes: int, url: str) -> int:
+    """One PUT; returns the status. A redirect is not followed: the link was made for this host."""
+    async with session.put(
+        yarl.URL(url, encoded=True),
+        data=_chunks(path),
+        headers={"Content-Length": str(size_bytes)},
+        allow_redirects=False,
+    ) as response:
+        return response.status
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:
     async with aiofiles.open(path, "rb") as file:
         while chunk := await file.read(_CHUNK_BYTES):
             yield chunk
+
+
+def _failed() -> ServiceError:
+    return ServiceError(
+        code_pb2.UNAVAILABLE,
+        "DELIVERY_FAILED",
+        "The result could not be brought to its place.",
+        retryable=True,
+    )

@@ -4,12 +4,11 @@ URLs with a guard, limits, and resumption after a cut."""
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import re
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiofiles
 import aiohttp
@@ -17,10 +16,10 @@ import yarl
 from aiofiles.threadpool.binary import AsyncBufferedIOBase
 from apigpu.video.v1.operations_pb2 import MediaSource
 from apigpu.worker.v1.worker_service_pb2 import FileLocation
-from google.rpc import code_pb2
 
-from apigpu_common.errors import InternalError, InvalidInput, ServiceError
-from gpu_worker.guard import AddressRefused, guarded_socket
+from apigpu_common.errors import InternalError, InvalidInput
+from gpu_worker import fetch_errors
+from gpu_worker.guard import guarded_socket
 from gpu_worker.settings import WorkerSettings
 
 _QUEUED_CHUNKS = 64
@@ -28,6 +27,7 @@ _MAX_REDIRECTS = 5
 _MAX_TRIES = 4
 _FIRST_PAUSE_S = 0.3
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "api-gpu"}
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
 
 # fraction of the bytes that are there, or None while the length is unknown
 OnBytes = Callable[[float | None], None]
@@ -42,83 +42,98 @@ class _Download:
     max_bytes: int
     on_bytes: OnBytes
     done_bytes: int = 0
-    total_bytes: int = 0
+    total_bytes: int = 0  # 0: unknown
     etag: str = ""
 
     @property
     def host(self) -> str:
-        """What may be told of the URL: the rest of a signed link is a secret."""
-        return urlsplit(self.url).hostname or "the address"
+        return fetch_errors.host_of(self.url)
+
+    def took(self, chunk: bytes) -> None:
+        self.done_bytes += len(chunk)
+        self.check_length(self.done_bytes)
+        self.on_bytes(self.done_bytes / self.total_bytes if self.total_bytes else None)
+
+    def check_length(self, length_bytes: int) -> None:
+        if length_bytes > self.max_bytes:
+            raise fetch_errors.too_large(self.host, self.max_bytes)
 
 
-@dataclass
 class Fetcher:
     """Fetches for one worker. Use as `async with`."""
 
-    settings: WorkerSettings
-    _sessions: list[aiohttp.ClientSession] = field(default_factory=list)
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
 
     async def __aenter__(self) -> Fetcher:
-        allowed = [ipaddress.ip_network(network) for network in self.settings.fetch_allow]
-        guarded = aiohttp.TCPConnector(socket_factory=guarded_socket(allowed))
-        self._strangers = self._session(guarded)
-        self._trusted = self._session(aiohttp.TCPConnector())
+        guard = guarded_socket(self._settings.fetch_allow)
+        self._strangers = aiohttp.TCPConnector(socket_factory=guard)
+        self._trusted = aiohttp.TCPConnector()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for session in self._sessions:
-            await session.close()
-
-    def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
-        session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=timeout,
-            headers=_HEADERS,
-            auto_decompress=False,
-            trust_env=False,  # a proxy would look up and connect for us, past the guard
-        )
-        self._sessions.append(session)
-        return session
+        await self._strangers.close()
+        await self._trusted.close()
 
     async def fetch(
         self,
         source: MediaSource,
+        field: str,
         files: Mapping[str, FileLocation],
         folder: Path,
         on_bytes: OnBytes,
     ) -> Path:
-        """The local path of `source`. Raises ServiceError.
+        """The local path of `source`. Raises ServiceError, which blames no field.
 
+        field: where the source stands in the job; its last part tells which limit applies.
         files: where the orchestrator's files are. folder: where a download may be put.
         """
-        url, session = source.uri, self._strangers
+        url, connector = source.uri, self._strangers
         if source.file:
             location = files.get(source.file, FileLocation())
             if location.path:
                 return _existing(Path(location.path))
-            url, session = location.url, self._trusted
+            url, connector = location.url, self._trusted
             if not url:
                 raise InternalError("FILE_LOCATION_MISSING", f"Nobody said where {source.file} is.")
         path = folder / f"input-{uuid.uuid4().hex}"
-        download = _Download(url, path, self.settings.max_input_bytes, on_bytes)
+        download = _Download(url, path, self._max_bytes(field), on_bytes)
         try:
-            async with asyncio.timeout(self.settings.fetch_timeout_s):
-                await _download(session, download)
+            async with (
+                asyncio.timeout(self._settings.fetch_timeout_s),
+                _session(connector) as session,
+                aiofiles.open(path, "wb") as file,
+            ):
+                await _try_to_get(session, download, file)
         except TimeoutError:
-            raise _unreachable(download, "did not deliver in time") from None
-        return download.path
+            raise fetch_errors.unreachable(download.host, "did not deliver in time") from None
+        return path
+
+    def _max_bytes(self, field: str) -> int:
+        limits = {
+            "image": self._settings.max_image_bytes,
+            "subtitles": self._settings.max_subtitles_bytes,
+        }
+        return limits.get(field.rpartition(".")[2], self._settings.max_input_bytes)
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    """One for each download: the cookies that a server sets are for nobody else."""
+    return aiohttp.ClientSession(
+        connector=connector,
+        connector_owner=False,
+        timeout=_TIMEOUT,
+        headers=_HEADERS,
+        auto_decompress=False,
+        requote_redirect_url=False,  # a re-encoded link loses its signature
+        trust_env=False,  # a proxy would look up and connect for us, past the guard
+    )
 
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InvalidInput("FILE_NOT_FOUND", "The uploaded file is not there any more.")
     return path
-
-
-async def _download(session: aiohttp.ClientSession, download: _Download) -> None:
-    async with aiofiles.open(download.path, "wb") as file:
-        await _try_to_get(session, download, file)
 
 
 async def _try_to_get(
@@ -131,55 +146,54 @@ async def _try_to_get(
         try:
             await _get(session, download, file)
             return
-        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
-            refused = _refusal(error)
-            if refused is not None:
-                raise InvalidInput(
-                    "SOURCE_ADDRESS_REFUSED",
-                    f"{download.host} is not a public address.",
-                ) from None
-            tries = 1 if download.done_bytes > before else tries + 1
-            if tries >= _MAX_TRIES:
-                raise _unreachable(download, "cannot be reached, or breaks off") from error
-            await asyncio.sleep(_FIRST_PAUSE_S * 2**tries)
-
-
-def _refusal(error: BaseException) -> BaseException | None:
-    """The guard's refusal, if that is what an error is about."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, AddressRefused):
-            return seen
-        if isinstance(seen, aiohttp.ClientConnectorError) and isinstance(
-            seen.os_error, AddressRefused
-        ):
-            return seen.os_error
-        seen = seen.__cause__ or seen.__context__
-    return None
+        except (aiohttp.ClientError, ConnectionError, TimeoutError, ValueError) as error:
+            refusal = fetch_errors.lasting(error, download.host)
+            if refusal is not None:
+                raise refusal from None
+        tries = 1 if download.done_bytes > before else tries + 1
+        if tries >= _MAX_TRIES:
+            raise fetch_errors.unreachable(download.host, "cannot be reached, or breaks off")
+        await asyncio.sleep(_FIRST_PAUSE_S * 2**tries)
 
 
 async def _get(
     session: aiohttp.ClientSession, download: _Download, file: AsyncBufferedIOBase
 ) -> None:
+    """One request. Raises aiohttp.ClientError where it does not bring all that is left."""
     headers = {}
     if download.done_bytes and download.etag:
         headers = {"Range": f"bytes={download.done_bytes}-", "If-Range": download.etag}
-    try:
-        # encoded=True: sent as it was written; a re-encoded link loses its signature.
-        request = session.get(
-            yarl.URL(download.url, encoded=True), headers=headers, max_redirects=_MAX_REDIRECTS
-        )
-    except ValueError:
-        raise _bad_link(download, "is not a usable URL") from None
-    async with request as response:
-        _check_status(response, download)
-        if response.status != 206:
-            download.done_bytes = 0  # the server starts anew
-        download.etag = response.headers.get("ETag", "")
-        download.total_bytes = (response.content_length or 0) + download.done_bytes
-        if download.total_bytes > download.max_bytes:
-            raise _too_large(download)
+    # encoded=True: sent as it was written.
+    url = yarl.URL(download.url, encoded=True)
+    async with session.get(url, headers=headers, max_redirects=_MAX_REDIRECTS) as response:
+        _begin(response, download)
+        download.check_length(download.total_bytes)
         await _store(response, download, file)
+    if download.done_bytes < download.total_bytes:
+        raise aiohttp.ClientPayloadError("less than there is")
+
+
+def _begin(response: aiohttp.ClientResponse, download: _Download) -> None:
+    """See what an answer is worth, and from which byte on it goes."""
+    if response.status == 206:
+        span = re.fullmatch(
+            r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""), re.ASCII
+        )
+        if span is None or int(span[1]) != download.done_bytes:
+            download.etag = ""  # next time without a range
+            raise aiohttp.ClientPayloadError("another range than asked for")
+        download.total_bytes = int(span[2])
+    elif response.status == 200:
+        download.done_bytes = 0  # from the beginning
+        download.total_bytes = response.content_length or 0
+    elif response.status == 416 and download.etag:
+        download.etag = ""
+        raise aiohttp.ClientPayloadError("no such range")
+    elif fetch_errors.is_passing(response.status):
+        raise aiohttp.ClientPayloadError("trouble that may pass")
+    else:
+        raise fetch_errors.refused_status(response.status, download.host)
+    download.etag = response.headers.get("ETag", "")
 
 
 async def _store(
@@ -189,14 +203,10 @@ async def _store(
     breaks is lost to a reader that has not taken it yet."""
     chunks: asyncio.Queue[bytes] = asyncio.Queue(_QUEUED_CHUNKS)
     writer = asyncio.create_task(_write(chunks, file, download.done_bytes))
-    known = bool(response.content_length)
     try:
         async for chunk in response.content.iter_any():
-            download.done_bytes += len(chunk)
-            if download.done_bytes > download.max_bytes:
-                raise _too_large(download)
+            download.took(chunk)
             await chunks.put(chunk)
-            download.on_bytes(download.done_bytes / download.total_bytes if known else None)
     finally:
         await chunks.put(b"")
         await writer
@@ -217,39 +227,3 @@ async def _write(chunks: asyncio.Queue[bytes], file: AsyncBufferedIOBase, offset
     await file.flush()
     if failure is not None:
         raise failure
-
-
-def _check_status(response: aiohttp.ClientResponse, download: _Download) -> None:
-    status = response.status
-    if status in (200, 206):
-        return
-    if status in (404, 410):
-        raise InvalidInput(
-            "SOURCE_NOT_FOUND",
-            f"{download.host} has nothing at this URL ({status}).",
-        )
-    if status in (401, 403):
-        raise _bad_link(download, f"refuses this URL ({status}): is the link signed, or expired?")
-    if status in (408, 425, 429) or status >= 500:
-        response.raise_for_status()
-    raise _bad_link(download, f"answers this URL with {status}")
-
-
-def _bad_link(download: _Download, what: str) -> InvalidInput:
-    return InvalidInput("SOURCE_REFUSED", f"{download.host} {what}.")
-
-
-def _too_large(download: _Download) -> InvalidInput:
-    return InvalidInput(
-        "SOURCE_TOO_LARGE",
-        f"The file at {download.host} is longer than {download.max_bytes} bytes.",
-    )
-
-
-def _unreachable(download: _Download, what: str) -> ServiceError:
-    return ServiceError(
-        code_pb2.UNAVAILABLE,
-        "SOURCE_UNREACHABLE",
-        f"{download.host} {what}.",
-        retryable=True,
-    )

@@ -29,16 +29,22 @@ class Outbox:
         self._attempt_id = attempt_id
         self._sequence = 0
         self._progress: dict[str, Progress] = {}
+        self._ended: set[str] = set()
         self._urgent: deque[TaskEvent] = deque()
         self._changed = asyncio.Event()
         self._told_at = 0.0
         self._tell(started=TaskStarted(worker_id=worker_id))
 
     def progress(self, item_id: str, progress: Progress) -> None:
+        """Of an item that has ended nothing more is told: an input that it shares with others
+        may still be on its way."""
+        if item_id in self._ended:
+            return
         self._progress[item_id] = progress
         self._changed.set()
 
     def result(self, result: ItemResult) -> None:
+        self._ended.add(result.item_id)
         self._progress.pop(result.item_id, None)
         self._tell(result=result)
 

@@ -6,19 +6,23 @@ import asyncio
 import logging
 import os
 import signal
+import stat
 import sys
 import uuid
+from collections.abc import Coroutine
+from typing import Any
 
 import grpc
 from apigpu.worker.v1 import worker_service_pb2
 from apigpu.worker.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from apigpu_common.errors import InternalError
 from apigpu_common.interceptors.errors import ErrorInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
 from apigpu_common.reflection import enable_reflection
 from gpu_worker.fetch import Fetcher
-from gpu_worker.media.encoders import discover
+from gpu_worker.media.encoders import Toolbox, discover
 from gpu_worker.service import WorkerService
 from gpu_worker.settings import WorkerSettings
 from gpu_worker.workspace import Workspaces
@@ -48,7 +52,9 @@ async def run(settings: WorkerSettings, *, die_with_parent: bool) -> None:
         loop.add_signal_handler(number, stop.set)
     if die_with_parent:
         await _watch_standard_input(stop)
-    tools = await discover(settings.ffmpeg)
+    tools = await _unless(stop, discover(settings.ffmpeg))
+    if tools is None:
+        return
     for probe in tools.encoders:
         log.info("%s %s", probe.name, "works" if probe.works else f"does not work: {probe.reason}")
     async with Workspaces(settings.work_dir) as workspaces, Fetcher(settings) as fetcher:
@@ -89,4 +95,22 @@ async def _watch_standard_input(stop: asyncio.Event) -> None:
         def connection_lost(self, exc: Exception | None) -> None:
             stop.set()
 
+    kind = os.fstat(sys.stdin.fileno()).st_mode
+    if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or sys.stdin.isatty()):
+        raise InternalError(
+            "STANDARD_INPUT", "--die-with-parent needs a pipe from the parent as standard input."
+        )
     await asyncio.get_running_loop().connect_read_pipe(Ended, sys.stdin)
+
+
+async def _unless(stop: asyncio.Event, doing: Coroutine[Any, Any, Toolbox]) -> Toolbox | None:
+    """The result of `doing`; None, and it is cancelled, where we are told to stop before."""
+    done = asyncio.create_task(doing)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([done, stopped], return_when=asyncio.FIRST_COMPLETED)
+        return await done if done.done() else None
+    finally:
+        done.cancel()
+        stopped.cancel()
+        await asyncio.wait([done, stopped])

@@ -82,6 +82,7 @@ class WorkerService(WorkerServiceServicer):
     async def _work(self, task: Task, outbox: Outbox) -> None:
         """Do all items within the time limit, and tell how they ended."""
         results: dict[str, ItemResult] = {}
+        why_not = _time_is_up()
         try:
             async with self._workspaces.folder() as folder:
                 inputs = _Inputs(self._fetcher, task, folder)
@@ -92,9 +93,8 @@ class WorkerService(WorkerServiceServicer):
                 await _within([*work], inputs, task.time_limit.ToTimedelta().total_seconds())
         except Exception:
             log.exception("task %s broke", task.attempt_id)
-        missing = ServiceError(
-            code_pb2.DEADLINE_EXCEEDED, "TIME_LIMIT", "The work took longer than its time limit."
-        ).to_status()
+            why_not = _ours()
+        missing = why_not.to_status()
         outbox.finish(
             [
                 results.get(item.id) or ItemResult(item_id=item.id, error=missing)
@@ -115,12 +115,11 @@ class WorkerService(WorkerServiceServicer):
             async with self._slots:
                 result.output.CopyFrom(await self._make(task, item, inputs, outbox))
         except ServiceError as error:
-            log.info("item %s of %s failed: %s", item.id, task.attempt_id, error.reason)
+            log.info("item %s of %s: %s: %s", item.id, task.attempt_id, error.reason, error)
             result.error.CopyFrom(error.to_status())
         except Exception:
-            log.exception("item %s of %s failed", item.id, task.attempt_id)
-            ours = InternalError("INTERNAL", "Something went wrong in the worker.", retryable=True)
-            result.error.CopyFrom(ours.to_status())
+            log.exception("item %s of %s broke", item.id, task.attempt_id)
+            result.error.CopyFrom(_ours().to_status())
         results[item.id] = result
         outbox.result(result)
 
@@ -144,6 +143,16 @@ class WorkerService(WorkerServiceServicer):
             report(stage(job_pb2.STAGE_DELIVERING, frames, frames))
             await deliver(result, item.target)
             return output
+
+
+def _time_is_up() -> ServiceError:
+    return ServiceError(
+        code_pb2.DEADLINE_EXCEEDED, "TIME_LIMIT", "The work took longer than its time limit."
+    )
+
+
+def _ours() -> ServiceError:
+    return InternalError("INTERNAL", "Something went wrong in the worker.", retryable=True)
 
 
 async def _within(work: list[asyncio.Task[None]], inputs: _Inputs, limit_s: float) -> None:
@@ -175,7 +184,7 @@ class _Inputs:
         key = source.SerializeToString(deterministic=True)
         if key not in self._by_source:
             self._by_source[key] = asyncio.create_task(
-                self._fetcher.fetch(source, self._task.files, self._folder, on_part)
+                self._fetcher.fetch(source, field, self._task.files, self._folder, on_part)
             )
         try:
             # Shielded: another item may be waiting for the same bytes.

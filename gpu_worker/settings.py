@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, IPvAnyNetwork, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gpu_worker.media.cpu import available_cpus
 
 _MOST_PARALLEL_ITEMS = 3
+_MIB = 2**20
 _GIB = 2**30
 
 
@@ -27,10 +29,10 @@ class WorkerSettings(BaseSettings):
         description="Address for gRPC, host:port or unix:/path. Port 0 takes a free one.",
     )
     work_dir: Path = Field(
-        default_factory=lambda: Path(tempfile.gettempdir()) / "apigpu-worker",
+        default_factory=lambda: Path(tempfile.gettempdir()) / f"apigpu-worker-{os.geteuid()}",
         validation_alias=AliasChoices("APIGPU_WORKER_WORK_DIR", "WORK_DIR"),
         description="Folder for files in the making; what dead workers left there is removed."
-        " Default: apigpu-worker in the system's folder for temporary files.",
+        " Default: apigpu-worker-<user id> in the system's folder for temporary files.",
     )
     ffmpeg: Path | None = Field(
         default=None, description="The FFmpeg to use. Default: the one that was installed along."
@@ -43,12 +45,18 @@ class WorkerSettings(BaseSettings):
         " at most 3.",
     )
     max_input_bytes: int = Field(
-        default=20 * _GIB, gt=0, description="Longest input that is fetched, in bytes."
+        default=20 * _GIB, gt=0, description="Longest video or sound that is fetched, in bytes."
+    )
+    max_image_bytes: int = Field(
+        default=200 * _MIB, gt=0, description="Longest picture that is fetched, in bytes."
+    )
+    max_subtitles_bytes: int = Field(
+        default=8 * _MIB, gt=0, description="Longest captions that are fetched, in bytes."
     )
     fetch_timeout_s: float = Field(
         default=1800.0, gt=0, description="Longest time for fetching one input, in seconds."
     )
-    fetch_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+    fetch_allow: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = Field(
         default=(),
         description="Networks that inputs may come from although they are private, separated by"
         " commas, for example 10.0.0.0/8. Default: none; loopback, private and link-local"
