@@ -3,7 +3,6 @@ who is to blame, and whether another try can help. Becomes google.rpc.Status on 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Self
 
@@ -46,7 +45,9 @@ class ServiceError(Exception):
 
     def blaming(self, field: str) -> Self:
         """The same error, with the request field that led to it."""
-        blamed = copy.copy(self)
+        # Not by copy.copy: it would call the constructor with the message alone.
+        blamed = type(self).__new__(type(self), *self.args)
+        blamed.__dict__.update(self.__dict__)
         blamed.field = field
         return blamed
 

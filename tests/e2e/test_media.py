@@ -86,6 +86,22 @@ async def test_every_bad_input_is_told_with_field_and_reason_and_the_next_job_ru
     assert job.state == Job.SUCCEEDED
 
 
+async def test_a_link_that_cannot_be_fetched_is_told_with_its_field_and_not_tried_again(
+    stub: Any,
+) -> None:
+    image = operations_pb2.Image(id="a", image=requests.source("http://127.0.0.1:1/a.jpg?sig=x"))
+    image.duration.CopyFrom(requests.seconds(1))
+    spec = job_pb2.Job(images_to_videos=operations_pb2.ImagesToVideos(images=[image]))
+    story = await requests.collect(stub.RunJob(requests.run(spec)))
+    error = story[-1].finished.error
+    assert error.code == code_pb2.INVALID_ARGUMENT
+    assert requests.reason_of(error) == "SOURCE_ADDRESS_REFUSED"
+    assert requests.blamed_by(error) == ["job.images_to_videos.images[0].image"]
+    assert "127.0.0.1" in error.message and "sig" not in error.message
+    states = [event.item.state for event in story if event.HasField("item")]
+    assert Item.QUEUED not in states, "an input that is refused was tried again"
+
+
 async def test_one_bad_picture_of_five_leaves_four_clips_in_order(
     stub: Any, tmp_path: Path
 ) -> None:
