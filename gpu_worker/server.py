@@ -15,9 +15,10 @@ from typing import Any
 import grpc
 from apigpu.worker.v1 import worker_service_pb2
 from apigpu.worker.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 
 from apigpu_common.errors import InternalError
+from apigpu_common.health import Health
 from apigpu_common.interceptors.errors import ErrorInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
 from apigpu_common.reflection import enable_reflection
@@ -70,19 +71,16 @@ async def run(settings: WorkerSettings, *, die_with_parent: bool) -> None:
         await server.stop(_STOP_S if not die_with_parent else 0)
 
 
-async def _serve(
-    service: WorkerService, listen: str
-) -> tuple[grpc.aio.Server, health.aio.HealthServicer, str]:
+async def _serve(service: WorkerService, listen: str) -> tuple[grpc.aio.Server, Health, str]:
     server = grpc.aio.server(
         interceptors=[ErrorInterceptor(), ValidationInterceptor()], options=_SERVER_OPTIONS
     )
     add_WorkerServiceServicer_to_server(service, server)
-    status = health.aio.HealthServicer()
+    status = Health(["", SERVICE])
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     enable_reflection(server, [SERVICE, health.SERVICE_NAME])
     port = server.add_insecure_port(listen)
-    for name in ("", SERVICE):
-        await status.set(name, health_pb2.HealthCheckResponse.SERVING)
+    await status.open()
     await server.start()
     address = listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
     return server, status, address

@@ -21,7 +21,8 @@ from google.rpc import code_pb2
 from apigpu_common import __version__
 from apigpu_common.errors import InternalError, ServiceError
 from gpu_worker.deliver import deliver
-from gpu_worker.fetch import Fetcher, OnBytes
+from gpu_worker.fetch import Fetcher
+from gpu_worker.inputs import Inputs
 from gpu_worker.media.encoders import Toolbox
 from gpu_worker.operations import OPERATIONS
 from gpu_worker.operations.base import ItemContext
@@ -84,36 +85,41 @@ class WorkerService(WorkerServiceServicer):
         results: dict[str, ItemResult] = {}
         why_not = _time_is_up()
         try:
-            async with self._workspaces.folder() as folder:
-                inputs = _Inputs(self._fetcher, task, folder)
-                work = [
-                    asyncio.create_task(self._item(task, item, inputs, outbox, results))
-                    for item in task.items
-                ]
-                await _within([*work], inputs, task.time_limit.ToTimedelta().total_seconds())
+            async with asyncio.timeout(task.time_limit.ToTimedelta().total_seconds()):
+                await self._items(task, outbox, results)
+        except TimeoutError:
+            log.info("task %s ran into its time limit", task.attempt_id)
         except Exception:
             log.exception("task %s broke", task.attempt_id)
             why_not = _ours()
-        missing = why_not.to_status()
-        outbox.finish(
-            [
-                results.get(item.id) or ItemResult(item_id=item.id, error=missing)
-                for item in task.items
-            ]
-        )
+        for item in task.items:
+            if item.id not in results:
+                results[item.id] = ItemResult(item_id=item.id, error=why_not.to_status())
+        outbox.finish([results[item.id] for item in task.items])
+
+    async def _items(self, task: Task, outbox: Outbox, results: dict[str, ItemResult]) -> None:
+        async with (
+            self._workspaces.folder() as folder,
+            Inputs(self._fetcher, task, folder) as inputs,
+            asyncio.TaskGroup() as group,
+        ):
+            # A task waits for one slot at a time, so tasks take turns, however long they are.
+            for item in task.items:
+                await self._slots.acquire()
+                work = group.create_task(self._item(task, item, inputs, outbox, results))
+                work.add_done_callback(lambda _: self._slots.release())
 
     async def _item(
         self,
         task: Task,
         item: TaskItem,
-        inputs: _Inputs,
+        inputs: Inputs,
         outbox: Outbox,
         results: dict[str, ItemResult],
     ) -> None:
         result = ItemResult(item_id=item.id)
         try:
-            async with self._slots:
-                result.output.CopyFrom(await self._make(task, item, inputs, outbox))
+            result.output.CopyFrom(await self._make(task, item, inputs, outbox))
         except ServiceError as error:
             log.info("item %s of %s: %s: %s", item.id, task.attempt_id, error.reason, error)
             result.error.CopyFrom(error.to_status())
@@ -124,15 +130,21 @@ class WorkerService(WorkerServiceServicer):
         outbox.result(result)
 
     async def _make(
-        self, task: Task, item: TaskItem, inputs: _Inputs, outbox: Outbox
+        self, task: Task, item: TaskItem, inputs: Inputs, outbox: Outbox
     ) -> job_pb2.Output:
         operation = OPERATIONS[task.WhichOneof("operation") or ""]
+        here: dict[str, float] = {}  # which part of each input has come
 
         def report(progress: Progress) -> None:
             outbox.progress(item.id, progress)
 
+        def arrived(field: str, part: float) -> None:
+            here[field] = part
+            report(fetching(sum(here.values()) / len(here)))
+
         async def fetch(source: MediaSource, field: str) -> Path:
-            return await inputs.get(source, field, lambda part: report(fetching(part)))
+            here[field] = 0.0
+            return await inputs.get(source, field, lambda part: arrived(field, part or 0.0))
 
         async with self._workspaces.folder() as folder:
             result = folder / "result.mp4"
@@ -153,41 +165,3 @@ def _time_is_up() -> ServiceError:
 
 def _ours() -> ServiceError:
     return InternalError("INTERNAL", "Something went wrong in the worker.", retryable=True)
-
-
-async def _within(work: list[asyncio.Task[None]], inputs: _Inputs, limit_s: float) -> None:
-    """Wait for `work`; when time is up, or we are cancelled, stop what is not done."""
-    try:
-        await asyncio.wait(work, timeout=limit_s)
-    finally:
-        everything = [*work, *inputs.downloads]
-        for each in everything:
-            each.cancel()
-        await asyncio.wait(everything)
-
-
-class _Inputs:
-    """A task's inputs: each is brought here once, however many items want it."""
-
-    def __init__(self, fetcher: Fetcher, task: Task, folder: Path) -> None:
-        self._fetcher = fetcher
-        self._task = task
-        self._folder = folder
-        self._by_source: dict[bytes, asyncio.Task[Path]] = {}
-
-    @property
-    def downloads(self) -> list[asyncio.Task[Path]]:
-        return list(self._by_source.values())
-
-    async def get(self, source: MediaSource, field: str, on_part: OnBytes) -> Path:
-        """The local path of a source. Raises ServiceError that blames `field`."""
-        key = source.SerializeToString(deterministic=True)
-        if key not in self._by_source:
-            self._by_source[key] = asyncio.create_task(
-                self._fetcher.fetch(source, field, self._task.files, self._folder, on_part)
-            )
-        try:
-            # Shielded: another item may be waiting for the same bytes.
-            return await asyncio.shield(self._by_source[key])
-        except ServiceError as error:
-            raise error.blaming(field) from error

@@ -12,8 +12,9 @@ import grpc
 from apigpu.video.v1 import video_service_pb2
 from apigpu.video.v1.video_service_pb2_grpc import add_VideoServiceServicer_to_server
 from apigpu.worker.v1.worker_service_pb2 import FileLocation
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 
+from apigpu_common.health import Health
 from apigpu_common.interceptors.errors import ErrorInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
 from apigpu_common.reflection import enable_reflection
@@ -98,15 +99,14 @@ class Orchestrator:
             interceptors=[ErrorInterceptor(), ValidationInterceptor()], options=_SERVER_OPTIONS
         )
         add_VideoServiceServicer_to_server(service, server)
-        status = health.aio.HealthServicer()
+        status = Health(["", SERVICE])
         health_pb2_grpc.add_HealthServicer_to_server(status, server)
         if self._settings.reflection:
             enable_reflection(server, [SERVICE, health.SERVICE_NAME])
         host = self._settings.listen.rpartition(":")[0]
         port = server.add_insecure_port(self._settings.listen)
         self.address = f"{host}:{port}"
-        for name in ("", SERVICE):
-            await status.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await status.open()
         await server.start()
 
         async def close() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -121,6 +124,20 @@ async def test_our_own_network_is_not_for_strangers(tmp_path: Path, host: str) -
         error = await refused(url, tmp_path, settings(allow=""))
     assert (error.reason, error.retryable) == ("SOURCE_ADDRESS_REFUSED", False)
     assert not any(path.stat().st_size for path in tmp_path.iterdir())
+
+
+async def test_a_name_whose_addresses_are_all_private_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = socket.getaddrinfo
+
+    def two_addresses(host: str, *rest: Any, **more: Any) -> list[Any]:
+        hosts = ["127.0.0.1", "127.0.0.2"] if host == "media.example" else [host]
+        return [found for each in hosts for found in look_up(each, *rest, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+    error = await refused("http://media.example/?signature=1", tmp_path, settings(allow=""))
+    assert (error.reason, error.retryable) == ("SOURCE_ADDRESS_REFUSED", False)
 
 
 async def test_a_redirect_to_our_own_network_is_refused(tmp_path: Path) -> None:
@@ -333,15 +350,16 @@ async def test_a_signed_link_never_reaches_the_log(
 
 
 async def test_a_slow_server_meets_a_deadline(tmp_path: Path) -> None:
+    gone = asyncio.Event()
+
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "100"})
         await response.prepare(request)
         await response.write(b"x")
-        assert request.transport is not None
-        while not request.transport.is_closing():
-            await request.content.read(1)
+        await gone.wait()
         return response
 
     async with serving(handler) as base:
         error = await refused(base, tmp_path, settings(fetch_timeout_s=0.5))
+        gone.set()
     assert error.reason == "SOURCE_UNREACHABLE"

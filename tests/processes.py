@@ -1,0 +1,47 @@
+"""Processes as the system sees them (Linux), for tests that end them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+
+def descendants(pid: int) -> set[int]:
+    """The processes that `pid` has started, and theirs."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            after_name = (folder / "stat").read_text().rpartition(")")[2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+        parents[int(folder.name)] = int(after_name.split()[1])
+    found: set[int] = set()
+    while new := {child for child, parent in parents.items() if parent in found | {pid}} - found:
+        found |= new
+    return found
+
+
+async def ended(pids: set[int], timeout_s: float) -> None:
+    """Wait until none of them runs. Raises TimeoutError."""
+    async with asyncio.timeout(timeout_s):
+        for pid in pids:
+            try:
+                descriptor = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+            try:
+                await _readable(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+async def _readable(descriptor: int) -> None:
+    """A descriptor of a process is readable once the process has ended."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    loop.add_reader(descriptor, done.set)
+    try:
+        await done.wait()
+    finally:
+        loop.remove_reader(descriptor)
