@@ -388,6 +388,11 @@ class Output(_message.Message):
     AUDIO_CODEC_FIELD_NUMBER: _builtins.int
     AUDIO_DURATION_FIELD_NUMBER: _builtins.int
     ENCODER_FIELD_NUMBER: _builtins.int
+    VIDEO_PROFILE_FIELD_NUMBER: _builtins.int
+    COLOR_FIELD_NUMBER: _builtins.int
+    AUDIO_VIDEO_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    LOUDNESS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     file: _builtins.str
     """The file, "files/{file}": get it with DownloadFile."""
     filename: _builtins.str
@@ -412,6 +417,8 @@ class Output(_message.Message):
     """Pixel format, for example "yuv420p"."""
     audio_codec: _builtins.str
     """Codec of the sound, for example "aac". Empty where there is none."""
+    video_profile: _builtins.str
+    """Profile of the picture's codec, for example "High"."""
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """How long the video plays."""
@@ -423,6 +430,24 @@ class Output(_message.Message):
     @_builtins.property
     def encoder(self) -> Global___EncoderUse:
         """Which encoder made the picture, and why that one."""
+
+    @_builtins.property
+    def color(self) -> Global___Color:
+        """How its numbers mean colours."""
+
+    @_builtins.property
+    def audio_video_difference(self) -> _duration_pb2.Duration:
+        """How much longer the sound plays than the picture; negative: how much shorter.
+        Unset where there is no sound.
+        """
+
+    @_builtins.property
+    def loudness(self) -> Global___Loudness:
+        """How loud the sound is. Set by AddAudio."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
+        """What the caller should know although all went well."""
 
     def __init__(
         self,
@@ -442,14 +467,126 @@ class Output(_message.Message):
         audio_codec: _builtins.str = ...,
         audio_duration: _duration_pb2.Duration | None = ...,
         encoder: Global___EncoderUse | None = ...,
+        video_profile: _builtins.str = ...,
+        color: Global___Color | None = ...,
+        audio_video_difference: _duration_pb2.Duration | None = ...,
+        loudness: Global___Loudness | None = ...,
+        warnings: _abc.Iterable[Global___Warning] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_duration", b"audio_duration", "duration", b"duration", "encoder", b"encoder"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_duration", b"audio_duration", "audio_video_difference", b"audio_video_difference", "color", b"color", "duration", b"duration", "encoder", b"encoder", "loudness", b"loudness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_codec", b"audio_codec", "audio_duration", b"audio_duration", "duration", b"duration", "encoder", b"encoder", "file", b"file", "filename", b"filename", "frame_count", b"frame_count", "frame_rate", b"frame_rate", "height", b"height", "mime_type", b"mime_type", "pixel_format", b"pixel_format", "sha256", b"sha256", "size_bytes", b"size_bytes", "video_codec", b"video_codec", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_codec", b"audio_codec", "audio_duration", b"audio_duration", "audio_video_difference", b"audio_video_difference", "color", b"color", "duration", b"duration", "encoder", b"encoder", "file", b"file", "filename", b"filename", "frame_count", b"frame_count", "frame_rate", b"frame_rate", "height", b"height", "loudness", b"loudness", "mime_type", b"mime_type", "pixel_format", b"pixel_format", "sha256", b"sha256", "size_bytes", b"size_bytes", "video_codec", b"video_codec", "video_profile", b"video_profile", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Output: _TypeAlias = Output  # noqa: Y015
+
+@_typing.final
+class Color(_message.Message):
+    """What the numbers of a picture mean, in the names of ITU-T H.273, for example "bt709".
+    Empty where the file does not say.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIMARIES_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    MATRIX_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    primaries: _builtins.str
+    """The primaries, for example "bt709"."""
+    transfer: _builtins.str
+    """The transfer characteristic, for example "bt709"."""
+    matrix: _builtins.str
+    """The matrix from RGB, for example "bt709"."""
+    range: _builtins.str
+    """"tv" (limited) or "pc" (full)."""
+    def __init__(
+        self,
+        *,
+        primaries: _builtins.str = ...,
+        transfer: _builtins.str = ...,
+        matrix: _builtins.str = ...,
+        range: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matrix", b"matrix", "primaries", b"primaries", "range", b"range", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Color: _TypeAlias = Color  # noqa: Y015
+
+@_typing.final
+class Loudness(_message.Message):
+    """How loud a sound is (EBU R 128)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTEGRATED_FIELD_NUMBER: _builtins.int
+    TRUE_PEAK_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    GAIN_FIELD_NUMBER: _builtins.int
+    integrated: _builtins.float
+    """Integrated loudness in LUFS. Unset for silence."""
+    true_peak: _builtins.float
+    """Highest true peak in dBTP. Unset for silence."""
+    range: _builtins.float
+    """Loudness range in LU."""
+    gain: _builtins.float
+    """Gain that was applied to reach a target, in dB. Unset where none was asked for."""
+    def __init__(
+        self,
+        *,
+        integrated: _builtins.float | None = ...,
+        true_peak: _builtins.float | None = ...,
+        range: _builtins.float = ...,
+        gain: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_gain", b"_gain", "_integrated", b"_integrated", "_true_peak", b"_true_peak", "gain", b"gain", "integrated", b"integrated", "true_peak", b"true_peak"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_gain", b"_gain", "_integrated", b"_integrated", "_true_peak", b"_true_peak", "gain", b"gain", "integrated", b"integrated", "range", b"range", "true_peak", b"true_peak"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__gain: _TypeAlias = _typing.Literal["gain"]  # noqa: Y015
+    _WhichOneofArgType__gain: _TypeAlias = _typing.Literal["_gain", b"_gain"]  # noqa: Y015
+    _WhichOneofReturnType__integrated: _TypeAlias = _typing.Literal["integrated"]  # noqa: Y015
+    _WhichOneofArgType__integrated: _TypeAlias = _typing.Literal["_integrated", b"_integrated"]  # noqa: Y015
+    _WhichOneofReturnType__true_peak: _TypeAlias = _typing.Literal["true_peak"]  # noqa: Y015
+    _WhichOneofArgType__true_peak: _TypeAlias = _typing.Literal["_true_peak", b"_true_peak"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gain) -> _WhichOneofReturnType__gain | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__integrated) -> _WhichOneofReturnType__integrated | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__true_peak) -> _WhichOneofReturnType__true_peak | None: ...
+
+Global___Loudness: _TypeAlias = Loudness  # noqa: Y015
+
+@_typing.final
+class Warning(_message.Message):
+    """Something that the caller should know although all went well."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Stable, UPPER_SNAKE, for example "MISSING_GLYPHS"."""
+    message: _builtins.str
+    """The same in a sentence."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Warning: _TypeAlias = Warning  # noqa: Y015
 
 @_typing.final
 class EncoderUse(_message.Message):

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n apigpu/video/v1/operations.proto\x12\x0f\x61pigpu.video.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xab\x03\n\x0bMediaSource\x12\xc8\x01\n\x03uri\x18\x01 \x01(\tB\xb3\x01\xbaH\xaf\x01r\x03\x18\x80@\xba\x01\xa6\x01\n\x10media_source.uri\x12\\must be an absolute http:// or https:// URL without spaces; send local files with UploadFile\x1a\x34this.matches(\'^https?://[^\\\\s/?#]+([/?#][^\\\\s]*)?$\')H\x00R\x03uri\x12\xbf\x01\n\x04\x66ile\x18\x02 \x01(\tB\xa8\x01\xbaH\xa4\x01\xba\x01\xa0\x01\n\x11media_source.file\x12Zmust be the name of an uploaded file, like files/5f0c...; send local files with UploadFile\x1a/this.matches(\'^files/[a-z0-9][a-z0-9-]{0,62}$\')H\x00R\x04\x66ileB\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"\x89\x01\n\x07\x43\x61ption\x12:\n\x05video\x18\x01 \x01(\x0b\x32\x1c.apigpu.video.v1.MediaSourceB\x06\xbaH\x03\xc8\x01\x01R\x05video\x12\x42\n\tsubtitles\x18\x02 \x01(\x0b\x32\x1c.apigpu.video.v1.MediaSourceB\x06\xbaH\x03\xc8\x01\x01R\tsubtitles\"\x86\x05\n\x0eImagesToVideos\x12\xc2\x01\n\x06images\x18\x01 \x03(\x0b\x32\x16.apigpu.video.v1.ImageB\x91\x01\xbaH\x8d\x01\x92\x01\x05\x08\x01\x10\xe8\x07\xba\x01\x81\x01\n\"images_to_videos.images.unique_ids\x12\"every image needs an id of its own\x1a\x37size(this) > 1000 || this.map(image, image.id).unique()R\x06images\x12\x8b\x01\n\x05width\x18\x02 \x01(\x05\x42p\xbaHm\x1a\x05\x18\x80<(\x10\xba\x01\x63\n\x1bimages_to_videos.width.even\x12\x35must be even: H.264 stores colour for pairs of pixels\x1a\rthis % 2 == 0H\x00R\x05width\x88\x01\x01\x12\x8e\x01\n\x06height\x18\x03 \x01(\x05\x42q\xbaHn\x1a\x05\x18\x80<(\x10\xba\x01\x64\n\x1cimages_to_videos.height.even\x12\x35must be even: H.264 stores colour for pairs of pixels\x1a\rthis % 2 == 0H\x01R\x06height\x88\x01\x01\x12;\n\nframe_rate\x18\x04 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00^@)\x00\x00\x00\x00\x00\x00\xf0?H\x02R\tframeRate\x88\x01\x01\x12/\n\x06motion\x18\x05 \x01(\x0b\x32\x17.apigpu.video.v1.MotionR\x06motionB\x08\n\x06_widthB\t\n\x07_heightB\r\n\x0b_frame_rate\"\xd9\x02\n\x05Image\x12\x99\x01\n\x02id\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n\x08image.id\x12\x41must be 1 to 128 characters without slashes or control characters\x1a\x31this.matches(\'^[^/\\\\\\\\\\\\x00-\\\\x1f\\\\x7f]{1,128}$\')R\x02id\x12:\n\x05image\x18\x02 \x01(\x0b\x32\x1c.apigpu.video.v1.MediaSourceB\x06\xbaH\x03\xc8\x01\x01R\x05image\x12G\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\x07\"\x03\x08\xd8\x04*\x00\xc8\x01\x01R\x08\x64uration\x12/\n\x06motion\x18\x04 \x01(\x0b\x32\x17.apigpu.video.v1.MotionR\x06motion\"\x81\x01\n\x06Motion\x12\x30\n\x04zoom\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\x10@)\x00\x00\x00\x00\x00\x00\xf0?H\x00R\x04zoom\x88\x01\x01\x12<\n\x0b\x66ocal_point\x18\x02 \x01(\x0b\x32\x1b.apigpu.video.v1.FocalPointR\nfocalPointB\x07\n\x05_zoom\"Z\n\nFocalPoint\x12%\n\x01x\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x01x\x12%\n\x01y\x18\x02 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x01y\"\x82\x01\n\x08\x41\x64\x64\x41udio\x12:\n\x05video\x18\x01 \x01(\x0b\x32\x1c.apigpu.video.v1.MediaSourceB\x06\xbaH\x03\xc8\x01\x01R\x05video\x12:\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x1c.apigpu.video.v1.MediaSourceB\x06\xbaH\x03\xc8\x01\x01R\x05\x61udiob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n apigpu/video/v1/operations.proto\x12\x0f\x61pigpu.video.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xab\x03\n\x0bMediaSource\x12\xc8\x01\n\x03uri\x18\x01 \x01(\tB\xb3\x01\xbaH\xaf\x01r\x03\x18\x80@\xba\x01\xa6\x01\n\x10media_source.uri\x12\\must be an absolute http:// or https:// URL without spaces; send local files with UploadFile\x1a\x34this.matches(\'^https?://[^\\\\s/?#]+([/?#][^\\\\s]*)?$\')H\x00R\x03uri\x12\xbf\x01\n\x04\x66ile\x18\x02 \x01(\tB\xa8\x01\xbaH\xa4\x01\xba\x01\xa0\x01\n\x11media_source.file\x12Zmust be the name of an uploaded file, like files/5f0c...; send local files with UploadFile\x1a/this.matches(\'^files/[a-z0-9][a-z0-9-]{0,62}$\')H\x00R\x04\x66ileB\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"\x96\x06\n\x07\x43\x61ption\x12:\n\x05video\x18\x01 \x01(\x0b\x32\x1c.apigpu.video.v1.MediaSourceB\x06\xbaH\x03\xc8\x01\x01R\x05video\x12\x42\n\tsubtitles\x18\x02 \x01(\x0b\x32\x1c.apigpu.video.v1.MediaSourceB\x06\xbaH\x03\xc8\x01\x01R\tsubtitles\x12\x33\n\x05style\x18\x03 \x01(\x0b\x32\x1d.apigpu.video.v1.CaptionStyleR\x05style\x12:\n\x04mode\x18\x04 \x01(\x0e\x32\x1c.apigpu.video.v1.CaptionModeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x12<\n\x05\x66onts\x18\x05 \x03(\x0b\x32\x1c.apigpu.video.v1.MediaSourceB\x08\xbaH\x05\x92\x01\x02\x10\x08R\x05\x66onts\x12\xb0\x01\n\x08language\x18\x06 \x01(\tB\x93\x01\xbaH\x8f\x01\xba\x01\x8b\x01\n\x10\x63\x61ption.language\x12\x30must be a BCP 47 language tag, for example pt-BR\x1a\x45this == \'\' || this.matches(\'^[a-zA-Z]{2,3}(-[a-zA-Z0-9]{1,8}){0,4}$\')R\x08language\x12\x30\n\x14\x61llow_missing_glyphs\x18\x07 \x01(\x08R\x12\x61llowMissingGlyphs\x12:\n\x08\x65ncoding\x18\x08 \x01(\x0b\x32\x1e.apigpu.video.v1.VideoEncodingR\x08\x65ncoding:\xba\x01\xbaH\xb6\x01\x1a\xb3\x01\n\x0c\x63\x61ption.soft\x12Osoft captions are drawn by the player: style, fonts and encoding have no effect\x1aRthis.mode != 2 || !(has(this.style) || has(this.encoding) || size(this.fonts) > 0)\"\xad\x07\n\x0c\x43\x61ptionStyle\x12\xbe\x01\n\x04\x66ont\x18\x01 \x01(\tB\xa9\x01\xbaH\xa5\x01\xba\x01\xa1\x01\n\x12\x63\x61ption_style.font\x12\\must be a family name of at most 64 characters, without commas, braces or control characters\x1a-this.matches(\'^[^,{}\\\\\\x00-\\x1f\\x7f]{0,64}$\')R\x04\x66ont\x12\x30\n\x04size\x18\x02 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00y@)\x00\x00\x00\x00\x00\x00 @H\x00R\x04size\x88\x01\x01\x12\x42\n\x05\x63olor\x18\x03 \x01(\tB,\xbaH)r\'2%^(#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?)?$R\x05\x63olor\x12Q\n\routline_color\x18\x04 \x01(\tB,\xbaH)r\'2%^(#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?)?$R\x0coutlineColor\x12\x36\n\x07outline\x18\x05 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\x44@)\x00\x00\x00\x00\x00\x00\x00\x00H\x01R\x07outline\x88\x01\x01\x12\x34\n\x06shadow\x18\x06 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\x44@)\x00\x00\x00\x00\x00\x00\x00\x00H\x02R\x06shadow\x88\x01\x01\x12I\n\tbox_color\x18\x07 \x01(\tB,\xbaH)r\'2%^(#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?)?$R\x08\x62oxColor\x12\x46\n\x08position\x18\x08 \x01(\x0e\x32 .apigpu.video.v1.CaptionPositionB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x08position\x12\x37\n\x08margin_x\x18\t \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00 \x8c@)\x00\x00\x00\x00\x00\x00\x00\x00H\x03R\x07marginX\x88\x01\x01\x12\x37\n\x08margin_y\x18\n \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00 \x8c@)\x00\x00\x00\x00\x00\x00\x00\x00H\x04R\x07marginY\x88\x01\x01\x12\x17\n\x04\x62old\x18\x0b \x01(\x08H\x05R\x04\x62old\x88\x01\x01\x12\x1b\n\x06italic\x18\x0c \x01(\x08H\x06R\x06italic\x88\x01\x01\x12\x1c\n\tuppercase\x18\r \x01(\x08R\tuppercaseB\x07\n\x05_sizeB\n\n\x08_outlineB\t\n\x07_shadowB\x0b\n\t_margin_xB\x0b\n\t_margin_yB\x07\n\x05_boldB\t\n\x07_italic\"\xc4\x01\n\rVideoEncoding\x12;\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x1b.apigpu.video.v1.VideoCodecB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05\x63odec\x12(\n\x07quality\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x33(\x01H\x00R\x07quality\x88\x01\x01\x12@\n\x07\x65ncoder\x18\x03 \x01(\x0e\x32\x1c.apigpu.video.v1.EncoderKindB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07\x65ncoderB\n\n\x08_quality\"\xae\x06\n\x0eImagesToVideos\x12\xc2\x01\n\x06images\x18\x01 \x03(\x0b\x32\x16.apigpu.video.v1.ImageB\x91\x01\xbaH\x8d\x01\x92\x01\x05\x08\x01\x10\xe8\x07\xba\x01\x81\x01\n\"images_to_videos.images.unique_ids\x12\"every image needs an id of its own\x1a\x37size(this) > 1000 || this.map(image, image.id).unique()R\x06images\x12\x8b\x01\n\x05width\x18\x02 \x01(\x05\x42p\xbaHm\x1a\x05\x18\x80<(\x10\xba\x01\x63\n\x1bimages_to_videos.width.even\x12\x35must be even: H.264 stores colour for pairs of pixels\x1a\rthis % 2 == 0H\x00R\x05width\x88\x01\x01\x12\x8e\x01\n\x06height\x18\x03 \x01(\x05\x42q\xbaHn\x1a\x05\x18\x80<(\x10\xba\x01\x64\n\x1cimages_to_videos.height.even\x12\x35must be even: H.264 stores colour for pairs of pixels\x1a\rthis % 2 == 0H\x01R\x06height\x88\x01\x01\x12;\n\nframe_rate\x18\x04 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00^@)\x00\x00\x00\x00\x00\x00\xf0?H\x02R\tframeRate\x88\x01\x01\x12/\n\x06motion\x18\x05 \x01(\x0b\x32\x17.apigpu.video.v1.MotionR\x06motion\x12\x30\n\x03\x66it\x18\x06 \x01(\x0e\x32\x14.apigpu.video.v1.FitB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x03\x66it\x12\x38\n\tbar_color\x18\x07 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^(#[0-9a-fA-F]{6})?$R\x08\x62\x61rColor\x12:\n\x08\x65ncoding\x18\x08 \x01(\x0b\x32\x1e.apigpu.video.v1.VideoEncodingR\x08\x65ncodingB\x08\n\x06_widthB\t\n\x07_heightB\r\n\x0b_frame_rate\"\x8b\x03\n\x05Image\x12\x99\x01\n\x02id\x18\x01 \x01(\tB\x88\x01\xbaH\x84\x01\xba\x01\x80\x01\n\x08image.id\x12\x41must be 1 to 128 characters without slashes or control characters\x1a\x31this.matches(\'^[^/\\\\\\\\\\\\x00-\\\\x1f\\\\x7f]{1,128}$\')R\x02id\x12:\n\x05image\x18\x02 \x01(\x0b\x32\x1c.apigpu.video.v1.MediaSourceB\x06\xbaH\x03\xc8\x01\x01R\x05image\x12G\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\x07\"\x03\x08\xd8\x04*\x00\xc8\x01\x01R\x08\x64uration\x12/\n\x06motion\x18\x04 \x01(\x0b\x32\x17.apigpu.video.v1.MotionR\x06motion\x12\x30\n\x03\x66it\x18\x05 \x01(\x0e\x32\x14.apigpu.video.v1.FitB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x03\x66it\"\x99\x05\n\x06Motion\x12\x30\n\x04zoom\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\x10@)\x00\x00\x00\x00\x00\x00\xf0?H\x00R\x04zoom\x88\x01\x01\x12<\n\x0b\x66ocal_point\x18\x02 \x01(\x0b\x32\x1b.apigpu.video.v1.FocalPointR\nfocalPoint\x12O\n\x0ezoom_direction\x18\x03 \x01(\x0e\x32\x1e.apigpu.video.v1.ZoomDirectionB\x08\xbaH\x05\x82\x01\x02\x10\x01R\rzoomDirection\x12\x39\n\x03pan\x18\x04 \x01(\x0e\x32\x1d.apigpu.video.v1.PanDirectionB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x03pan\x12\x39\n\x06\x65\x61sing\x18\x05 \x01(\x0e\x32\x17.apigpu.video.v1.EasingB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06\x65\x61sing\x12+\n\x05start\x18\x06 \x01(\x0b\x32\x15.apigpu.video.v1.ViewR\x05start\x12\'\n\x03\x65nd\x18\x07 \x01(\x0b\x32\x15.apigpu.video.v1.ViewR\x03\x65nd:\xf8\x01\xbaH\xf4\x01\x1a\xf1\x01\n\x0cmotion.views\x12\x61start and end say everything about the views: leave out zoom, zoom_direction, pan and focal_point\x1a~!(has(this.start) || has(this.end)) || !(has(this.zoom) || has(this.focal_point) || this.zoom_direction != 0 || this.pan != 0)B\x07\n\x05_zoom\"v\n\x04View\x12\x33\n\x06\x63\x65nter\x18\x01 \x01(\x0b\x32\x1b.apigpu.video.v1.FocalPointR\x06\x63\x65nter\x12\x30\n\x04zoom\x18\x02 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00$@)\x00\x00\x00\x00\x00\x00\xf0?H\x00R\x04zoom\x88\x01\x01\x42\x07\n\x05_zoom\"Z\n\nFocalPoint\x12%\n\x01x\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x01x\x12%\n\x01y\x18\x02 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x01y\"\xd8\x04\n\x08\x41\x64\x64\x41udio\x12:\n\x05video\x18\x01 \x01(\x0b\x32\x1c.apigpu.video.v1.MediaSourceB\x06\xbaH\x03\xc8\x01\x01R\x05video\x12:\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x1c.apigpu.video.v1.MediaSourceB\x06\xbaH\x03\xc8\x01\x01R\x05\x61udio\x12\x43\n\nvideo_mode\x18\x03 \x01(\x0e\x32\x1a.apigpu.video.v1.VideoModeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\tvideoMode\x12\x36\n\x03\x65nd\x18\x04 \x01(\x0e\x32\x1a.apigpu.video.v1.EndPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x03\x65nd\x12\x33\n\x04\x66ill\x18\x05 \x01(\x0e\x32\x15.apigpu.video.v1.FillB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04\x66ill\x12;\n\x08loudness\x18\x06 \x01(\x0b\x32\x1f.apigpu.video.v1.LoudnessTargetR\x08loudness\x12:\n\x08\x65ncoding\x18\x07 \x01(\x0b\x32\x1e.apigpu.video.v1.VideoEncodingR\x08\x65ncoding:\xa8\x01\xbaH\xa4\x01\x1a\xa1\x01\n\x12\x61\x64\x64_audio.encoding\x12^a picture that is copied is not encoded: leave out encoding, or do not ask for VIDEO_MODE_COPY\x1a+this.video_mode != 1 || !has(this.encoding)\"\xa9\x01\n\x0eLoudnessTarget\x12?\n\nintegrated\x18\x01 \x01(\x01\x42\x1a\xbaH\x17\x12\x12\x19\x00\x00\x00\x00\x00\x00\x14\xc0)\x00\x00\x00\x00\x00\x00I\xc0\xc8\x01\x01H\x00R\nintegrated\x88\x01\x01\x12\x39\n\ttrue_peak\x18\x02 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00\x00\"\xc0H\x01R\x08truePeak\x88\x01\x01\x42\r\n\x0b_integratedB\x0c\n\n_true_peak*Y\n\x0b\x43\x61ptionMode\x12\x1c\n\x18\x43\x41PTION_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41PTION_MODE_BURN\x10\x01\x12\x15\n\x11\x43\x41PTION_MODE_SOFT\x10\x02*\xc2\x02\n\x0f\x43\x61ptionPosition\x12 \n\x1c\x43\x41PTION_POSITION_UNSPECIFIED\x10\x00\x12 \n\x1c\x43\x41PTION_POSITION_BOTTOM_LEFT\x10\x01\x12\x1b\n\x17\x43\x41PTION_POSITION_BOTTOM\x10\x02\x12!\n\x1d\x43\x41PTION_POSITION_BOTTOM_RIGHT\x10\x03\x12\x19\n\x15\x43\x41PTION_POSITION_LEFT\x10\x04\x12\x1b\n\x17\x43\x41PTION_POSITION_CENTER\x10\x05\x12\x1a\n\x16\x43\x41PTION_POSITION_RIGHT\x10\x06\x12\x1d\n\x19\x43\x41PTION_POSITION_TOP_LEFT\x10\x07\x12\x18\n\x14\x43\x41PTION_POSITION_TOP\x10\x08\x12\x1e\n\x1a\x43\x41PTION_POSITION_TOP_RIGHT\x10\t*j\n\nVideoCodec\x12\x1b\n\x17VIDEO_CODEC_UNSPECIFIED\x10\x00\x12\x14\n\x10VIDEO_CODEC_H264\x10\x01\x12\x14\n\x10VIDEO_CODEC_HEVC\x10\x02\x12\x13\n\x0fVIDEO_CODEC_AV1\x10\x03*a\n\x0b\x45ncoderKind\x12\x1c\n\x18\x45NCODER_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NCODER_KIND_HARDWARE\x10\x01\x12\x19\n\x15\x45NCODER_KIND_SOFTWARE\x10\x02*V\n\x03\x46it\x12\x13\n\x0f\x46IT_UNSPECIFIED\x10\x00\x12\r\n\tFIT_COVER\x10\x01\x12\x14\n\x10\x46IT_CONTAIN_BLUR\x10\x02\x12\x15\n\x11\x46IT_CONTAIN_COLOR\x10\x03*w\n\rZoomDirection\x12\x1e\n\x1aZOOM_DIRECTION_UNSPECIFIED\x10\x00\x12\x15\n\x11ZOOM_DIRECTION_IN\x10\x01\x12\x16\n\x12ZOOM_DIRECTION_OUT\x10\x02\x12\x17\n\x13ZOOM_DIRECTION_HOLD\x10\x03*\xfe\x01\n\x0cPanDirection\x12\x1d\n\x19PAN_DIRECTION_UNSPECIFIED\x10\x00\x12\x16\n\x12PAN_DIRECTION_LEFT\x10\x01\x12\x17\n\x13PAN_DIRECTION_RIGHT\x10\x02\x12\x14\n\x10PAN_DIRECTION_UP\x10\x03\x12\x16\n\x12PAN_DIRECTION_DOWN\x10\x04\x12\x19\n\x15PAN_DIRECTION_UP_LEFT\x10\x05\x12\x1a\n\x16PAN_DIRECTION_UP_RIGHT\x10\x06\x12\x1b\n\x17PAN_DIRECTION_DOWN_LEFT\x10\x07\x12\x1c\n\x18PAN_DIRECTION_DOWN_RIGHT\x10\x08*e\n\x06\x45\x61sing\x12\x16\n\x12\x45\x41SING_UNSPECIFIED\x10\x00\x12\x11\n\rEASING_LINEAR\x10\x01\x12\x11\n\rEASING_SMOOTH\x10\x02\x12\r\n\tEASING_IN\x10\x03\x12\x0e\n\nEASING_OUT\x10\x04*S\n\tVideoMode\x12\x1a\n\x16VIDEO_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fVIDEO_MODE_COPY\x10\x01\x12\x15\n\x11VIDEO_MODE_ENCODE\x10\x02*k\n\tEndPolicy\x12\x1a\n\x16\x45ND_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45ND_POLICY_SHORTER\x10\x01\x12\x14\n\x10\x45ND_POLICY_VIDEO\x10\x02\x12\x14\n\x10\x45ND_POLICY_AUDIO\x10\x03*9\n\x04\x46ill\x12\x14\n\x10\x46ILL_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x46ILL_PAD\x10\x01\x12\r\n\tFILL_LOOP\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CAPTION'].fields_by_name['video']._serialized_options = b'\272H\003\310\001\001'
   _globals['_CAPTION'].fields_by_name['subtitles']._loaded_options = None
   _globals['_CAPTION'].fields_by_name['subtitles']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CAPTION'].fields_by_name['mode']._loaded_options = None
+  _globals['_CAPTION'].fields_by_name['mode']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_CAPTION'].fields_by_name['fonts']._loaded_options = None
+  _globals['_CAPTION'].fields_by_name['fonts']._serialized_options = b'\272H\005\222\001\002\020\010'
+  _globals['_CAPTION'].fields_by_name['language']._loaded_options = None
+  _globals['_CAPTION'].fields_by_name['language']._serialized_options = b'\272H\217\001\272\001\213\001\n\020caption.language\0220must be a BCP 47 language tag, for example pt-BR\032Ethis == \'\' || this.matches(\'^[a-zA-Z]{2,3}(-[a-zA-Z0-9]{1,8}){0,4}$\')'
+  _globals['_CAPTION']._loaded_options = None
+  _globals['_CAPTION']._serialized_options = b'\272H\266\001\032\263\001\n\014caption.soft\022Osoft captions are drawn by the player: style, fonts and encoding have no effect\032Rthis.mode != 2 || !(has(this.style) || has(this.encoding) || size(this.fonts) > 0)'
+  _globals['_CAPTIONSTYLE'].fields_by_name['font']._loaded_options = None
+  _globals['_CAPTIONSTYLE'].fields_by_name['font']._serialized_options = b'\272H\245\001\272\001\241\001\n\022caption_style.font\022\\must be a family name of at most 64 characters, without commas, braces or control characters\032-this.matches(\'^[^,{}\\\\\\x00-\\x1f\\x7f]{0,64}$\')'
+  _globals['_CAPTIONSTYLE'].fields_by_name['size']._loaded_options = None
+  _globals['_CAPTIONSTYLE'].fields_by_name['size']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000y@)\000\000\000\000\000\000 @'
+  _globals['_CAPTIONSTYLE'].fields_by_name['color']._loaded_options = None
+  _globals['_CAPTIONSTYLE'].fields_by_name['color']._serialized_options = b'\272H)r\'2%^(#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?)?$'
+  _globals['_CAPTIONSTYLE'].fields_by_name['outline_color']._loaded_options = None
+  _globals['_CAPTIONSTYLE'].fields_by_name['outline_color']._serialized_options = b'\272H)r\'2%^(#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?)?$'
+  _globals['_CAPTIONSTYLE'].fields_by_name['outline']._loaded_options = None
+  _globals['_CAPTIONSTYLE'].fields_by_name['outline']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000D@)\000\000\000\000\000\000\000\000'
+  _globals['_CAPTIONSTYLE'].fields_by_name['shadow']._loaded_options = None
+  _globals['_CAPTIONSTYLE'].fields_by_name['shadow']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000D@)\000\000\000\000\000\000\000\000'
+  _globals['_CAPTIONSTYLE'].fields_by_name['box_color']._loaded_options = None
+  _globals['_CAPTIONSTYLE'].fields_by_name['box_color']._serialized_options = b'\272H)r\'2%^(#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?)?$'
+  _globals['_CAPTIONSTYLE'].fields_by_name['position']._loaded_options = None
+  _globals['_CAPTIONSTYLE'].fields_by_name['position']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_CAPTIONSTYLE'].fields_by_name['margin_x']._loaded_options = None
+  _globals['_CAPTIONSTYLE'].fields_by_name['margin_x']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000 \214@)\000\000\000\000\000\000\000\000'
+  _globals['_CAPTIONSTYLE'].fields_by_name['margin_y']._loaded_options = None
+  _globals['_CAPTIONSTYLE'].fields_by_name['margin_y']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000 \214@)\000\000\000\000\000\000\000\000'
+  _globals['_VIDEOENCODING'].fields_by_name['codec']._loaded_options = None
+  _globals['_VIDEOENCODING'].fields_by_name['codec']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_VIDEOENCODING'].fields_by_name['quality']._loaded_options = None
+  _globals['_VIDEOENCODING'].fields_by_name['quality']._serialized_options = b'\272H\006\032\004\0303(\001'
+  _globals['_VIDEOENCODING'].fields_by_name['encoder']._loaded_options = None
+  _globals['_VIDEOENCODING'].fields_by_name['encoder']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_IMAGESTOVIDEOS'].fields_by_name['images']._loaded_options = None
   _globals['_IMAGESTOVIDEOS'].fields_by_name['images']._serialized_options = b'\272H\215\001\222\001\005\010\001\020\350\007\272\001\201\001\n\"images_to_videos.images.unique_ids\022\"every image needs an id of its own\0327size(this) > 1000 || this.map(image, image.id).unique()'
   _globals['_IMAGESTOVIDEOS'].fields_by_name['width']._loaded_options = None
@@ -51,14 +85,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMAGESTOVIDEOS'].fields_by_name['height']._serialized_options = b'\272Hn\032\005\030\200<(\020\272\001d\n\034images_to_videos.height.even\0225must be even: H.264 stores colour for pairs of pixels\032\rthis % 2 == 0'
   _globals['_IMAGESTOVIDEOS'].fields_by_name['frame_rate']._loaded_options = None
   _globals['_IMAGESTOVIDEOS'].fields_by_name['frame_rate']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000^@)\000\000\000\000\000\000\360?'
+  _globals['_IMAGESTOVIDEOS'].fields_by_name['fit']._loaded_options = None
+  _globals['_IMAGESTOVIDEOS'].fields_by_name['fit']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_IMAGESTOVIDEOS'].fields_by_name['bar_color']._loaded_options = None
+  _globals['_IMAGESTOVIDEOS'].fields_by_name['bar_color']._serialized_options = b'\272H\030r\0262\024^(#[0-9a-fA-F]{6})?$'
   _globals['_IMAGE'].fields_by_name['id']._loaded_options = None
   _globals['_IMAGE'].fields_by_name['id']._serialized_options = b'\272H\204\001\272\001\200\001\n\010image.id\022Amust be 1 to 128 characters without slashes or control characters\0321this.matches(\'^[^/\\\\\\\\\\\\x00-\\\\x1f\\\\x7f]{1,128}$\')'
   _globals['_IMAGE'].fields_by_name['image']._loaded_options = None
   _globals['_IMAGE'].fields_by_name['image']._serialized_options = b'\272H\003\310\001\001'
   _globals['_IMAGE'].fields_by_name['duration']._loaded_options = None
   _globals['_IMAGE'].fields_by_name['duration']._serialized_options = b'\272H\r\252\001\007\"\003\010\330\004*\000\310\001\001'
+  _globals['_IMAGE'].fields_by_name['fit']._loaded_options = None
+  _globals['_IMAGE'].fields_by_name['fit']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_MOTION'].fields_by_name['zoom']._loaded_options = None
   _globals['_MOTION'].fields_by_name['zoom']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000\020@)\000\000\000\000\000\000\360?'
+  _globals['_MOTION'].fields_by_name['zoom_direction']._loaded_options = None
+  _globals['_MOTION'].fields_by_name['zoom_direction']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_MOTION'].fields_by_name['pan']._loaded_options = None
+  _globals['_MOTION'].fields_by_name['pan']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_MOTION'].fields_by_name['easing']._loaded_options = None
+  _globals['_MOTION'].fields_by_name['easing']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_MOTION']._loaded_options = None
+  _globals['_MOTION']._serialized_options = b'\272H\364\001\032\361\001\n\014motion.views\022astart and end say everything about the views: leave out zoom, zoom_direction, pan and focal_point\032~!(has(this.start) || has(this.end)) || !(has(this.zoom) || has(this.focal_point) || this.zoom_direction != 0 || this.pan != 0)'
+  _globals['_VIEW'].fields_by_name['zoom']._loaded_options = None
+  _globals['_VIEW'].fields_by_name['zoom']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000$@)\000\000\000\000\000\000\360?'
   _globals['_FOCALPOINT'].fields_by_name['x']._loaded_options = None
   _globals['_FOCALPOINT'].fields_by_name['x']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000\360?)\000\000\000\000\000\000\000\000'
   _globals['_FOCALPOINT'].fields_by_name['y']._loaded_options = None
@@ -67,18 +117,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADDAUDIO'].fields_by_name['video']._serialized_options = b'\272H\003\310\001\001'
   _globals['_ADDAUDIO'].fields_by_name['audio']._loaded_options = None
   _globals['_ADDAUDIO'].fields_by_name['audio']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_ADDAUDIO'].fields_by_name['video_mode']._loaded_options = None
+  _globals['_ADDAUDIO'].fields_by_name['video_mode']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_ADDAUDIO'].fields_by_name['end']._loaded_options = None
+  _globals['_ADDAUDIO'].fields_by_name['end']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_ADDAUDIO'].fields_by_name['fill']._loaded_options = None
+  _globals['_ADDAUDIO'].fields_by_name['fill']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_ADDAUDIO']._loaded_options = None
+  _globals['_ADDAUDIO']._serialized_options = b'\272H\244\001\032\241\001\n\022add_audio.encoding\022^a picture that is copied is not encoded: leave out encoding, or do not ask for VIDEO_MODE_COPY\032+this.video_mode != 1 || !has(this.encoding)'
+  _globals['_LOUDNESSTARGET'].fields_by_name['integrated']._loaded_options = None
+  _globals['_LOUDNESSTARGET'].fields_by_name['integrated']._serialized_options = b'\272H\027\022\022\031\000\000\000\000\000\000\024\300)\000\000\000\000\000\000I\300\310\001\001'
+  _globals['_LOUDNESSTARGET'].fields_by_name['true_peak']._loaded_options = None
+  _globals['_LOUDNESSTARGET'].fields_by_name['true_peak']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000\000\000)\000\000\000\000\000\000\"\300'
+  _globals['_CAPTIONMODE']._serialized_start=5350
+  _globals['_CAPTIONMODE']._serialized_end=5439
+  _globals['_CAPTIONPOSITION']._serialized_start=5442
+  _globals['_CAPTIONPOSITION']._serialized_end=5764
+  _globals['_VIDEOCODEC']._serialized_start=5766
+  _globals['_VIDEOCODEC']._serialized_end=5872
+  _globals['_ENCODERKIND']._serialized_start=5874
+  _globals['_ENCODERKIND']._serialized_end=5971
+  _globals['_FIT']._serialized_start=5973
+  _globals['_FIT']._serialized_end=6059
+  _globals['_ZOOMDIRECTION']._serialized_start=6061
+  _globals['_ZOOMDIRECTION']._serialized_end=6180
+  _globals['_PANDIRECTION']._serialized_start=6183
+  _globals['_PANDIRECTION']._serialized_end=6437
+  _globals['_EASING']._serialized_start=6439
+  _globals['_EASING']._serialized_end=6540
+  _globals['_VIDEOMODE']._serialized_start=6542
+  _globals['_VIDEOMODE']._serialized_end=6625
+  _globals['_ENDPOLICY']._serialized_start=6627
+  _globals['_ENDPOLICY']._serialized_end=6734
+  _globals['_FILL']._serialized_start=6736
+  _globals['_FILL']._serialized_end=6793
   _globals['_MEDIASOURCE']._serialized_start=115
   _globals['_MEDIASOURCE']._serialized_end=542
   _globals['_CAPTION']._serialized_start=545
-  _globals['_CAPTION']._serialized_end=682
-  _globals['_IMAGESTOVIDEOS']._serialized_start=685
-  _globals['_IMAGESTOVIDEOS']._serialized_end=1331
-  _globals['_IMAGE']._serialized_start=1334
-  _globals['_IMAGE']._serialized_end=1679
-  _globals['_MOTION']._serialized_start=1682
-  _globals['_MOTION']._serialized_end=1811
-  _globals['_FOCALPOINT']._serialized_start=1813
-  _globals['_FOCALPOINT']._serialized_end=1903
-  _globals['_ADDAUDIO']._serialized_start=1906
-  _globals['_ADDAUDIO']._serialized_end=2036
+  _globals['_CAPTION']._serialized_end=1335
+  _globals['_CAPTIONSTYLE']._serialized_start=1338
+  _globals['_CAPTIONSTYLE']._serialized_end=2279
+  _globals['_VIDEOENCODING']._serialized_start=2282
+  _globals['_VIDEOENCODING']._serialized_end=2478
+  _globals['_IMAGESTOVIDEOS']._serialized_start=2481
+  _globals['_IMAGESTOVIDEOS']._serialized_end=3295
+  _globals['_IMAGE']._serialized_start=3298
+  _globals['_IMAGE']._serialized_end=3693
+  _globals['_MOTION']._serialized_start=3696
+  _globals['_MOTION']._serialized_end=4361
+  _globals['_VIEW']._serialized_start=4363
+  _globals['_VIEW']._serialized_end=4481
+  _globals['_FOCALPOINT']._serialized_start=4483
+  _globals['_FOCALPOINT']._serialized_end=4573
+  _globals['_ADDAUDIO']._serialized_start=4576
+  _globals['_ADDAUDIO']._serialized_end=5176
+  _globals['_LOUDNESSTARGET']._serialized_start=5179
+  _globals['_LOUDNESSTARGET']._serialized_end=5348
 # @@protoc_insertion_point(module_scope)

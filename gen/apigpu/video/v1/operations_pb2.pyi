@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,346 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CaptionMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CaptionModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CaptionMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAPTION_MODE_UNSPECIFIED: _CaptionMode.ValueType  # 0
+    """The default: CAPTION_MODE_BURN."""
+    CAPTION_MODE_BURN: _CaptionMode.ValueType  # 1
+    """Drawn into the picture: seen everywhere, cannot be switched off."""
+    CAPTION_MODE_SOFT: _CaptionMode.ValueType  # 2
+    """A text track beside the picture, which is copied as it is."""
+
+class CaptionMode(_CaptionMode, metaclass=_CaptionModeEnumTypeWrapper):
+    """How captions come into a file."""
+
+CAPTION_MODE_UNSPECIFIED: CaptionMode.ValueType  # 0
+"""The default: CAPTION_MODE_BURN."""
+CAPTION_MODE_BURN: CaptionMode.ValueType  # 1
+"""Drawn into the picture: seen everywhere, cannot be switched off."""
+CAPTION_MODE_SOFT: CaptionMode.ValueType  # 2
+"""A text track beside the picture, which is copied as it is."""
+Global___CaptionMode: _TypeAlias = CaptionMode  # noqa: Y015
+
+class _CaptionPosition:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CaptionPositionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CaptionPosition.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAPTION_POSITION_UNSPECIFIED: _CaptionPosition.ValueType  # 0
+    """The default: CAPTION_POSITION_BOTTOM."""
+    CAPTION_POSITION_BOTTOM_LEFT: _CaptionPosition.ValueType  # 1
+    """Bottom left."""
+    CAPTION_POSITION_BOTTOM: _CaptionPosition.ValueType  # 2
+    """Bottom centre."""
+    CAPTION_POSITION_BOTTOM_RIGHT: _CaptionPosition.ValueType  # 3
+    """Bottom right."""
+    CAPTION_POSITION_LEFT: _CaptionPosition.ValueType  # 4
+    """Middle left."""
+    CAPTION_POSITION_CENTER: _CaptionPosition.ValueType  # 5
+    """The middle."""
+    CAPTION_POSITION_RIGHT: _CaptionPosition.ValueType  # 6
+    """Middle right."""
+    CAPTION_POSITION_TOP_LEFT: _CaptionPosition.ValueType  # 7
+    """Top left."""
+    CAPTION_POSITION_TOP: _CaptionPosition.ValueType  # 8
+    """Top centre."""
+    CAPTION_POSITION_TOP_RIGHT: _CaptionPosition.ValueType  # 9
+    """Top right."""
+
+class CaptionPosition(_CaptionPosition, metaclass=_CaptionPositionEnumTypeWrapper):
+    """The nine places of captions."""
+
+CAPTION_POSITION_UNSPECIFIED: CaptionPosition.ValueType  # 0
+"""The default: CAPTION_POSITION_BOTTOM."""
+CAPTION_POSITION_BOTTOM_LEFT: CaptionPosition.ValueType  # 1
+"""Bottom left."""
+CAPTION_POSITION_BOTTOM: CaptionPosition.ValueType  # 2
+"""Bottom centre."""
+CAPTION_POSITION_BOTTOM_RIGHT: CaptionPosition.ValueType  # 3
+"""Bottom right."""
+CAPTION_POSITION_LEFT: CaptionPosition.ValueType  # 4
+"""Middle left."""
+CAPTION_POSITION_CENTER: CaptionPosition.ValueType  # 5
+"""The middle."""
+CAPTION_POSITION_RIGHT: CaptionPosition.ValueType  # 6
+"""Middle right."""
+CAPTION_POSITION_TOP_LEFT: CaptionPosition.ValueType  # 7
+"""Top left."""
+CAPTION_POSITION_TOP: CaptionPosition.ValueType  # 8
+"""Top centre."""
+CAPTION_POSITION_TOP_RIGHT: CaptionPosition.ValueType  # 9
+"""Top right."""
+Global___CaptionPosition: _TypeAlias = CaptionPosition  # noqa: Y015
+
+class _VideoCodec:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VideoCodecEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VideoCodec.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VIDEO_CODEC_UNSPECIFIED: _VideoCodec.ValueType  # 0
+    """The default: VIDEO_CODEC_H264."""
+    VIDEO_CODEC_H264: _VideoCodec.ValueType  # 1
+    """H.264 (AVC)."""
+    VIDEO_CODEC_HEVC: _VideoCodec.ValueType  # 2
+    """H.265 (HEVC): about a third smaller; not in every browser."""
+    VIDEO_CODEC_AV1: _VideoCodec.ValueType  # 3
+    """AV1: smallest; needs recent players."""
+
+class VideoCodec(_VideoCodec, metaclass=_VideoCodecEnumTypeWrapper):
+    """A video codec."""
+
+VIDEO_CODEC_UNSPECIFIED: VideoCodec.ValueType  # 0
+"""The default: VIDEO_CODEC_H264."""
+VIDEO_CODEC_H264: VideoCodec.ValueType  # 1
+"""H.264 (AVC)."""
+VIDEO_CODEC_HEVC: VideoCodec.ValueType  # 2
+"""H.265 (HEVC): about a third smaller; not in every browser."""
+VIDEO_CODEC_AV1: VideoCodec.ValueType  # 3
+"""AV1: smallest; needs recent players."""
+Global___VideoCodec: _TypeAlias = VideoCodec  # noqa: Y015
+
+class _EncoderKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EncoderKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EncoderKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENCODER_KIND_UNSPECIFIED: _EncoderKind.ValueType  # 0
+    """The default: hardware where it works and pays off, software otherwise."""
+    ENCODER_KIND_HARDWARE: _EncoderKind.ValueType  # 1
+    """The GPU's encoder (NVENC) or nothing: where it does not work, the item fails."""
+    ENCODER_KIND_SOFTWARE: _EncoderKind.ValueType  # 2
+    """An encoder that runs on the CPU."""
+
+class EncoderKind(_EncoderKind, metaclass=_EncoderKindEnumTypeWrapper):
+    """A kind of encoder."""
+
+ENCODER_KIND_UNSPECIFIED: EncoderKind.ValueType  # 0
+"""The default: hardware where it works and pays off, software otherwise."""
+ENCODER_KIND_HARDWARE: EncoderKind.ValueType  # 1
+"""The GPU's encoder (NVENC) or nothing: where it does not work, the item fails."""
+ENCODER_KIND_SOFTWARE: EncoderKind.ValueType  # 2
+"""An encoder that runs on the CPU."""
+Global___EncoderKind: _TypeAlias = EncoderKind  # noqa: Y015
+
+class _Fit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIT_UNSPECIFIED: _Fit.ValueType  # 0
+    """The default: FIT_COVER."""
+    FIT_COVER: _Fit.ValueType  # 1
+    """The picture fills the clip; what does not fit is cropped."""
+    FIT_CONTAIN_BLUR: _Fit.ValueType  # 2
+    """All of the picture is in the clip; a blurred copy of it fills the rest."""
+    FIT_CONTAIN_COLOR: _Fit.ValueType  # 3
+    """All of the picture is in the clip; bars of one colour fill the rest."""
+
+class Fit(_Fit, metaclass=_FitEnumTypeWrapper):
+    """How a picture is brought into a clip of another shape. It is never stretched."""
+
+FIT_UNSPECIFIED: Fit.ValueType  # 0
+"""The default: FIT_COVER."""
+FIT_COVER: Fit.ValueType  # 1
+"""The picture fills the clip; what does not fit is cropped."""
+FIT_CONTAIN_BLUR: Fit.ValueType  # 2
+"""All of the picture is in the clip; a blurred copy of it fills the rest."""
+FIT_CONTAIN_COLOR: Fit.ValueType  # 3
+"""All of the picture is in the clip; bars of one colour fill the rest."""
+Global___Fit: _TypeAlias = Fit  # noqa: Y015
+
+class _ZoomDirection:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ZoomDirectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ZoomDirection.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ZOOM_DIRECTION_UNSPECIFIED: _ZoomDirection.ValueType  # 0
+    """The default: in, or hold where there is a pan."""
+    ZOOM_DIRECTION_IN: _ZoomDirection.ValueType  # 1
+    """From the widest view to the closest."""
+    ZOOM_DIRECTION_OUT: _ZoomDirection.ValueType  # 2
+    """From the closest view to the widest."""
+    ZOOM_DIRECTION_HOLD: _ZoomDirection.ValueType  # 3
+    """The closest view all the time."""
+
+class ZoomDirection(_ZoomDirection, metaclass=_ZoomDirectionEnumTypeWrapper):
+    """Whether the view of a picture closes in or opens."""
+
+ZOOM_DIRECTION_UNSPECIFIED: ZoomDirection.ValueType  # 0
+"""The default: in, or hold where there is a pan."""
+ZOOM_DIRECTION_IN: ZoomDirection.ValueType  # 1
+"""From the widest view to the closest."""
+ZOOM_DIRECTION_OUT: ZoomDirection.ValueType  # 2
+"""From the closest view to the widest."""
+ZOOM_DIRECTION_HOLD: ZoomDirection.ValueType  # 3
+"""The closest view all the time."""
+Global___ZoomDirection: _TypeAlias = ZoomDirection  # noqa: Y015
+
+class _PanDirection:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PanDirectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PanDirection.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAN_DIRECTION_UNSPECIFIED: _PanDirection.ValueType  # 0
+    """The default: nowhere."""
+    PAN_DIRECTION_LEFT: _PanDirection.ValueType  # 1
+    """From the right edge to the left edge."""
+    PAN_DIRECTION_RIGHT: _PanDirection.ValueType  # 2
+    """From the left edge to the right edge."""
+    PAN_DIRECTION_UP: _PanDirection.ValueType  # 3
+    """From the bottom edge to the top edge."""
+    PAN_DIRECTION_DOWN: _PanDirection.ValueType  # 4
+    """From the top edge to the bottom edge."""
+    PAN_DIRECTION_UP_LEFT: _PanDirection.ValueType  # 5
+    """From the bottom right corner to the top left corner."""
+    PAN_DIRECTION_UP_RIGHT: _PanDirection.ValueType  # 6
+    """From the bottom left corner to the top right corner."""
+    PAN_DIRECTION_DOWN_LEFT: _PanDirection.ValueType  # 7
+    """From the top right corner to the bottom left corner."""
+    PAN_DIRECTION_DOWN_RIGHT: _PanDirection.ValueType  # 8
+    """From the top left corner to the bottom right corner."""
+
+class PanDirection(_PanDirection, metaclass=_PanDirectionEnumTypeWrapper):
+    """Where the view of a picture travels."""
+
+PAN_DIRECTION_UNSPECIFIED: PanDirection.ValueType  # 0
+"""The default: nowhere."""
+PAN_DIRECTION_LEFT: PanDirection.ValueType  # 1
+"""From the right edge to the left edge."""
+PAN_DIRECTION_RIGHT: PanDirection.ValueType  # 2
+"""From the left edge to the right edge."""
+PAN_DIRECTION_UP: PanDirection.ValueType  # 3
+"""From the bottom edge to the top edge."""
+PAN_DIRECTION_DOWN: PanDirection.ValueType  # 4
+"""From the top edge to the bottom edge."""
+PAN_DIRECTION_UP_LEFT: PanDirection.ValueType  # 5
+"""From the bottom right corner to the top left corner."""
+PAN_DIRECTION_UP_RIGHT: PanDirection.ValueType  # 6
+"""From the bottom left corner to the top right corner."""
+PAN_DIRECTION_DOWN_LEFT: PanDirection.ValueType  # 7
+"""From the top right corner to the bottom left corner."""
+PAN_DIRECTION_DOWN_RIGHT: PanDirection.ValueType  # 8
+"""From the top left corner to the bottom right corner."""
+Global___PanDirection: _TypeAlias = PanDirection  # noqa: Y015
+
+class _Easing:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EasingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Easing.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EASING_UNSPECIFIED: _Easing.ValueType  # 0
+    """The default: EASING_LINEAR."""
+    EASING_LINEAR: _Easing.ValueType  # 1
+    """The same speed all the time."""
+    EASING_SMOOTH: _Easing.ValueType  # 2
+    """Slow at both ends."""
+    EASING_IN: _Easing.ValueType  # 3
+    """Slow at the start."""
+    EASING_OUT: _Easing.ValueType  # 4
+    """Slow at the end."""
+
+class Easing(_Easing, metaclass=_EasingEnumTypeWrapper):
+    """How the speed of a move changes on the way."""
+
+EASING_UNSPECIFIED: Easing.ValueType  # 0
+"""The default: EASING_LINEAR."""
+EASING_LINEAR: Easing.ValueType  # 1
+"""The same speed all the time."""
+EASING_SMOOTH: Easing.ValueType  # 2
+"""Slow at both ends."""
+EASING_IN: Easing.ValueType  # 3
+"""Slow at the start."""
+EASING_OUT: Easing.ValueType  # 4
+"""Slow at the end."""
+Global___Easing: _TypeAlias = Easing  # noqa: Y015
+
+class _VideoMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VideoModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VideoMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VIDEO_MODE_UNSPECIFIED: _VideoMode.ValueType  # 0
+    """The default: copied where that is exact, encoded otherwise."""
+    VIDEO_MODE_COPY: _VideoMode.ValueType  # 1
+    """Copied, without any loss; the item fails where that is not possible."""
+    VIDEO_MODE_ENCODE: _VideoMode.ValueType  # 2
+    """Encoded."""
+
+class VideoMode(_VideoMode, metaclass=_VideoModeEnumTypeWrapper):
+    """Whether a picture is encoded again."""
+
+VIDEO_MODE_UNSPECIFIED: VideoMode.ValueType  # 0
+"""The default: copied where that is exact, encoded otherwise."""
+VIDEO_MODE_COPY: VideoMode.ValueType  # 1
+"""Copied, without any loss; the item fails where that is not possible."""
+VIDEO_MODE_ENCODE: VideoMode.ValueType  # 2
+"""Encoded."""
+Global___VideoMode: _TypeAlias = VideoMode  # noqa: Y015
+
+class _EndPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EndPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EndPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    END_POLICY_UNSPECIFIED: _EndPolicy.ValueType  # 0
+    """The default: END_POLICY_SHORTER."""
+    END_POLICY_SHORTER: _EndPolicy.ValueType  # 1
+    """With the shorter of picture and sound."""
+    END_POLICY_VIDEO: _EndPolicy.ValueType  # 2
+    """With the picture."""
+    END_POLICY_AUDIO: _EndPolicy.ValueType  # 3
+    """With the sound."""
+
+class EndPolicy(_EndPolicy, metaclass=_EndPolicyEnumTypeWrapper):
+    """Where a video with a new soundtrack ends."""
+
+END_POLICY_UNSPECIFIED: EndPolicy.ValueType  # 0
+"""The default: END_POLICY_SHORTER."""
+END_POLICY_SHORTER: EndPolicy.ValueType  # 1
+"""With the shorter of picture and sound."""
+END_POLICY_VIDEO: EndPolicy.ValueType  # 2
+"""With the picture."""
+END_POLICY_AUDIO: EndPolicy.ValueType  # 3
+"""With the sound."""
+Global___EndPolicy: _TypeAlias = EndPolicy  # noqa: Y015
+
+class _Fill:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FillEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fill.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FILL_UNSPECIFIED: _Fill.ValueType  # 0
+    """The default: FILL_PAD."""
+    FILL_PAD: _Fill.ValueType  # 1
+    """Silence after the sound; the last picture is held after the video."""
+    FILL_LOOP: _Fill.ValueType  # 2
+    """The shorter one starts again, as often as needed."""
+
+class Fill(_Fill, metaclass=_FillEnumTypeWrapper):
+    """What comes after the end of the shorter of picture and sound."""
+
+FILL_UNSPECIFIED: Fill.ValueType  # 0
+"""The default: FILL_PAD."""
+FILL_PAD: Fill.ValueType  # 1
+"""Silence after the sound; the last picture is held after the video."""
+FILL_LOOP: Fill.ValueType  # 2
+"""The shorter one starts again, as often as needed."""
+Global___Fill: _TypeAlias = Fill  # noqa: Y015
 
 @_typing.final
 class MediaSource(_message.Message):
@@ -53,12 +394,31 @@ Global___MediaSource: _TypeAlias = MediaSource  # noqa: Y015
 
 @_typing.final
 class Caption(_message.Message):
-    """Burns captions into the picture of a video. Its sound is kept as it is."""
+    """Puts captions on a video: drawn into its picture, or as a track that players can
+    switch on. Its sound is kept as it is.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VIDEO_FIELD_NUMBER: _builtins.int
     SUBTITLES_FIELD_NUMBER: _builtins.int
+    STYLE_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    FONTS_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_GLYPHS_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    mode: Global___CaptionMode.ValueType
+    """How the captions come into the file. Default: CAPTION_MODE_BURN."""
+    language: _builtins.str
+    """Language of the captions as a BCP 47 tag, for example "pt-BR": what players call
+    a soft track. Default: undetermined.
+    """
+    allow_missing_glyphs: _builtins.bool
+    """Draw the captions even if they have characters that no font can draw, and tell of
+    them in the result's warnings. Default: such captions are refused before anything
+    is encoded.
+    """
     @_builtins.property
     def video(self) -> Global___MediaSource:
         """The video to caption. Required. MP4, MOV, Matroska, WebM, MPEG-TS or AVI
@@ -71,19 +431,180 @@ class Caption(_message.Message):
         recognised by content. UTF-8, UTF-16 and legacy encodings are detected.
         """
 
+    @_builtins.property
+    def style(self) -> Global___CaptionStyle:
+        """How drawn captions look. What is not set keeps its default; in ASS captions, the
+        style of the file. Not with CAPTION_MODE_SOFT: there the player decides.
+        """
+
+    @_builtins.property
+    def fonts(self) -> _containers.RepeatedCompositeFieldContainer[Global___MediaSource]:
+        """Fonts to draw with, at most 8: TrueType or OpenType files (TTF, OTF, TTC). They are
+        preferred to those that ship with the service.
+        """
+
+    @_builtins.property
+    def encoding(self) -> Global___VideoEncoding:
+        """How the picture is encoded. Not with CAPTION_MODE_SOFT: there it is copied."""
+
     def __init__(
         self,
         *,
         video: Global___MediaSource | None = ...,
         subtitles: Global___MediaSource | None = ...,
+        style: Global___CaptionStyle | None = ...,
+        mode: Global___CaptionMode.ValueType = ...,
+        fonts: _abc.Iterable[Global___MediaSource] | None = ...,
+        language: _builtins.str = ...,
+        allow_missing_glyphs: _builtins.bool = ...,
+        encoding: Global___VideoEncoding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["subtitles", b"subtitles", "video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding", "style", b"style", "subtitles", b"subtitles", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subtitles", b"subtitles", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing_glyphs", b"allow_missing_glyphs", "encoding", b"encoding", "fonts", b"fonts", "language", b"language", "mode", b"mode", "style", b"style", "subtitles", b"subtitles", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Caption: _TypeAlias = Caption  # noqa: Y015
+
+@_typing.final
+class CaptionStyle(_message.Message):
+    """How drawn captions look. Lengths are in pixels of a picture whose shorter side has
+    1080 pixels, and scale with the video.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FONT_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    COLOR_FIELD_NUMBER: _builtins.int
+    OUTLINE_COLOR_FIELD_NUMBER: _builtins.int
+    OUTLINE_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    BOX_COLOR_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    MARGIN_X_FIELD_NUMBER: _builtins.int
+    MARGIN_Y_FIELD_NUMBER: _builtins.int
+    BOLD_FIELD_NUMBER: _builtins.int
+    ITALIC_FIELD_NUMBER: _builtins.int
+    UPPERCASE_FIELD_NUMBER: _builtins.int
+    font: _builtins.str
+    """Family name of the font, for example "Noto Sans" or that of a font sent along.
+    Default: "Noto Sans". Characters that it lacks are taken from the other fonts.
+    """
+    size: _builtins.float
+    """Size of the text, 8 to 400. Default 58."""
+    color: _builtins.str
+    """Colour of the text: "#RRGGBB" or "#RRGGBBAA" (AA: 00 is transparent).
+    Default "#FFFFFF".
+    """
+    outline_color: _builtins.str
+    """Colour of the outline. Default "#000000"."""
+    outline: _builtins.float
+    """Width of the outline, 0 (none) to 40. Default 3.5."""
+    shadow: _builtins.float
+    """Distance of the shadow, 0 (none) to 40. Default 1; 0 where there is a box."""
+    box_color: _builtins.str
+    """Colour of a box behind the text, for example "#00000080". Default: no box."""
+    position: Global___CaptionPosition.ValueType
+    """Where the captions stand. Default: CAPTION_POSITION_BOTTOM."""
+    margin_x: _builtins.float
+    """Distance from the left and right edges, 0 to 900. Default 60."""
+    margin_y: _builtins.float
+    """Distance from the top or bottom edge, 0 to 900. Default 56."""
+    bold: _builtins.bool
+    """Whether the text is bold. Default true."""
+    italic: _builtins.bool
+    """Whether the text is italic. Default false."""
+    uppercase: _builtins.bool
+    """All text in capital letters."""
+    def __init__(
+        self,
+        *,
+        font: _builtins.str = ...,
+        size: _builtins.float | None = ...,
+        color: _builtins.str = ...,
+        outline_color: _builtins.str = ...,
+        outline: _builtins.float | None = ...,
+        shadow: _builtins.float | None = ...,
+        box_color: _builtins.str = ...,
+        position: Global___CaptionPosition.ValueType = ...,
+        margin_x: _builtins.float | None = ...,
+        margin_y: _builtins.float | None = ...,
+        bold: _builtins.bool | None = ...,
+        italic: _builtins.bool | None = ...,
+        uppercase: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bold", b"_bold", "_italic", b"_italic", "_margin_x", b"_margin_x", "_margin_y", b"_margin_y", "_outline", b"_outline", "_shadow", b"_shadow", "_size", b"_size", "bold", b"bold", "italic", b"italic", "margin_x", b"margin_x", "margin_y", b"margin_y", "outline", b"outline", "shadow", b"shadow", "size", b"size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bold", b"_bold", "_italic", b"_italic", "_margin_x", b"_margin_x", "_margin_y", b"_margin_y", "_outline", b"_outline", "_shadow", b"_shadow", "_size", b"_size", "bold", b"bold", "box_color", b"box_color", "color", b"color", "font", b"font", "italic", b"italic", "margin_x", b"margin_x", "margin_y", b"margin_y", "outline", b"outline", "outline_color", b"outline_color", "position", b"position", "shadow", b"shadow", "size", b"size", "uppercase", b"uppercase"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bold: _TypeAlias = _typing.Literal["bold"]  # noqa: Y015
+    _WhichOneofArgType__bold: _TypeAlias = _typing.Literal["_bold", b"_bold"]  # noqa: Y015
+    _WhichOneofReturnType__italic: _TypeAlias = _typing.Literal["italic"]  # noqa: Y015
+    _WhichOneofArgType__italic: _TypeAlias = _typing.Literal["_italic", b"_italic"]  # noqa: Y015
+    _WhichOneofReturnType__margin_x: _TypeAlias = _typing.Literal["margin_x"]  # noqa: Y015
+    _WhichOneofArgType__margin_x: _TypeAlias = _typing.Literal["_margin_x", b"_margin_x"]  # noqa: Y015
+    _WhichOneofReturnType__margin_y: _TypeAlias = _typing.Literal["margin_y"]  # noqa: Y015
+    _WhichOneofArgType__margin_y: _TypeAlias = _typing.Literal["_margin_y", b"_margin_y"]  # noqa: Y015
+    _WhichOneofReturnType__outline: _TypeAlias = _typing.Literal["outline"]  # noqa: Y015
+    _WhichOneofArgType__outline: _TypeAlias = _typing.Literal["_outline", b"_outline"]  # noqa: Y015
+    _WhichOneofReturnType__shadow: _TypeAlias = _typing.Literal["shadow"]  # noqa: Y015
+    _WhichOneofArgType__shadow: _TypeAlias = _typing.Literal["_shadow", b"_shadow"]  # noqa: Y015
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bold) -> _WhichOneofReturnType__bold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__italic) -> _WhichOneofReturnType__italic | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__margin_x) -> _WhichOneofReturnType__margin_x | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__margin_y) -> _WhichOneofReturnType__margin_y | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__outline) -> _WhichOneofReturnType__outline | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shadow) -> _WhichOneofReturnType__shadow | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+
+Global___CaptionStyle: _TypeAlias = CaptionStyle  # noqa: Y015
+
+@_typing.final
+class VideoEncoding(_message.Message):
+    """How a picture is encoded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODEC_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    codec: Global___VideoCodec.ValueType
+    """The codec. Default: VIDEO_CODEC_H264, which plays everywhere."""
+    quality: _builtins.int
+    """Quality, 1 (best, largest) to 51, on the scale of H.264's CRF and CQ; for other
+    codecs and encoders it is translated to look alike. Default 23.
+    """
+    encoder: Global___EncoderKind.ValueType
+    """Which kind of encoder. Default: hardware where it works, software otherwise; the
+    result says which ran, and why.
+    """
+    def __init__(
+        self,
+        *,
+        codec: Global___VideoCodec.ValueType = ...,
+        quality: _builtins.int | None = ...,
+        encoder: Global___EncoderKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "quality", b"quality"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "codec", b"codec", "encoder", b"encoder", "quality", b"quality"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__quality: _TypeAlias = _typing.Literal["quality"]  # noqa: Y015
+    _WhichOneofArgType__quality: _TypeAlias = _typing.Literal["_quality", b"_quality"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quality) -> _WhichOneofReturnType__quality | None: ...
+
+Global___VideoEncoding: _TypeAlias = VideoEncoding  # noqa: Y015
 
 @_typing.final
 class ImagesToVideos(_message.Message):
@@ -98,6 +619,9 @@ class ImagesToVideos(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     FRAME_RATE_FIELD_NUMBER: _builtins.int
     MOTION_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    BAR_COLOR_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Width of the clips in pixels: even, 16 to 7680. Default 1920."""
     height: _builtins.int
@@ -106,6 +630,12 @@ class ImagesToVideos(_message.Message):
     """Frames per second, 1 to 120. Default 24. 23.976, 29.97, 59.94 and 119.88 mean
     the NTSC fractions (24000/1001 and so on).
     """
+    fit: Global___Fit.ValueType
+    """How pictures of another shape than the clip's are brought into it, where they do
+    not say otherwise. Default: FIT_COVER.
+    """
+    bar_color: _builtins.str
+    """Colour of the bars with FIT_CONTAIN_COLOR: "#RRGGBB". Default "#000000"."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Image]:
         """The pictures, each of which becomes one clip. 1 to 1000, with distinct ids.
@@ -118,6 +648,10 @@ class ImagesToVideos(_message.Message):
         Default: a zoom to 1.324 on the centre.
         """
 
+    @_builtins.property
+    def encoding(self) -> Global___VideoEncoding:
+        """How the clips are encoded."""
+
     def __init__(
         self,
         *,
@@ -126,10 +660,13 @@ class ImagesToVideos(_message.Message):
         height: _builtins.int | None = ...,
         frame_rate: _builtins.float | None = ...,
         motion: Global___Motion | None = ...,
+        fit: Global___Fit.ValueType = ...,
+        bar_color: _builtins.str = ...,
+        encoding: Global___VideoEncoding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_frame_rate", b"_frame_rate", "_height", b"_height", "_width", b"_width", "frame_rate", b"frame_rate", "height", b"height", "motion", b"motion", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_frame_rate", b"_frame_rate", "_height", b"_height", "_width", b"_width", "encoding", b"encoding", "frame_rate", b"frame_rate", "height", b"height", "motion", b"motion", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frame_rate", b"_frame_rate", "_height", b"_height", "_width", b"_width", "frame_rate", b"frame_rate", "height", b"height", "images", b"images", "motion", b"motion", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frame_rate", b"_frame_rate", "_height", b"_height", "_width", b"_width", "bar_color", b"bar_color", "encoding", b"encoding", "fit", b"fit", "frame_rate", b"frame_rate", "height", b"height", "images", b"images", "motion", b"motion", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__frame_rate: _TypeAlias = _typing.Literal["frame_rate"]  # noqa: Y015
     _WhichOneofArgType__frame_rate: _TypeAlias = _typing.Literal["_frame_rate", b"_frame_rate"]  # noqa: Y015
@@ -156,15 +693,17 @@ class Image(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     MOTION_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The caller's name for this picture, unique in the batch: 1 to 128 characters
     without slashes or control characters. Results carry it.
     """
+    fit: Global___Fit.ValueType
+    """How this picture is brought into the clip's shape. Default: the batch's."""
     @_builtins.property
     def image(self) -> Global___MediaSource:
         """The picture. Required. JPEG, PNG, WebP, AVIF, GIF (first frame), BMP or TIFF, at
-        most 100 megapixels. Its EXIF orientation is honoured; it is never stretched:
-        what does not fit the clip's shape is cropped.
+        most 100 megapixels. Its EXIF orientation is honoured; it is never stretched.
         """
 
     @_builtins.property
@@ -184,10 +723,11 @@ class Image(_message.Message):
         image: Global___MediaSource | None = ...,
         duration: _duration_pb2.Duration | None = ...,
         motion: Global___Motion | None = ...,
+        fit: Global___Fit.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "image", b"image", "motion", b"motion"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "id", b"id", "image", b"image", "motion", b"motion"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "fit", b"fit", "id", b"id", "image", b"image", "motion", b"motion"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -195,39 +735,103 @@ Global___Image: _TypeAlias = Image  # noqa: Y015
 
 @_typing.final
 class Motion(_message.Message):
-    """A virtual camera's move over a still picture. The view starts on the whole
-    picture (cropped to the clip's shape) and closes in.
+    """A virtual camera's move over a still picture, from a first view to a last one.
+
+    Either a zoom, a pan or both, by `zoom`, `zoom_direction`, `pan` and `focal_point`;
+    or any two views, by `start` and `end`. The default is a zoom to 1.324 on the centre.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ZOOM_FIELD_NUMBER: _builtins.int
     FOCAL_POINT_FIELD_NUMBER: _builtins.int
+    ZOOM_DIRECTION_FIELD_NUMBER: _builtins.int
+    PAN_FIELD_NUMBER: _builtins.int
+    EASING_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
     zoom: _builtins.float
-    """How much larger the picture is at the end than at the start, 1 (still) to 4.
-    Default 1.324.
+    """How much larger the picture is in the closest view than in the widest, 1 (still)
+    to 4. Default 1.324. The widest view is the whole picture, cropped to the clip's
+    shape. A pan without a zoom is done in the closest view.
     """
+    zoom_direction: Global___ZoomDirection.ValueType
+    """Whether the view closes in or opens. Default: ZOOM_DIRECTION_IN;
+    ZOOM_DIRECTION_HOLD where there is a pan.
+    """
+    pan: Global___PanDirection.ValueType
+    """Where the view travels, from one edge of the picture to the opposite one.
+    Default: nowhere.
+    """
+    easing: Global___Easing.ValueType
+    """How the speed changes on the way. Default: EASING_LINEAR."""
     @_builtins.property
     def focal_point(self) -> Global___FocalPoint:
-        """The point of the picture that the zoom closes in on. Default: the centre.
-        It stays in the frame, and keeps its place in it, through the whole move.
+        """The point of the picture that the zoom closes in on or comes from. Default: the
+        centre. It stays in the frame, and without a pan it keeps its place in it. A pan
+        takes from it only how high (or how far to the side) it passes.
         """
+
+    @_builtins.property
+    def start(self) -> Global___View:
+        """The first view. Default, where `end` is set: the widest one."""
+
+    @_builtins.property
+    def end(self) -> Global___View:
+        """The last view. Default, where `start` is set: the widest one."""
 
     def __init__(
         self,
         *,
         zoom: _builtins.float | None = ...,
         focal_point: Global___FocalPoint | None = ...,
+        zoom_direction: Global___ZoomDirection.ValueType = ...,
+        pan: Global___PanDirection.ValueType = ...,
+        easing: Global___Easing.ValueType = ...,
+        start: Global___View | None = ...,
+        end: Global___View | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_zoom", b"_zoom", "focal_point", b"focal_point", "zoom", b"zoom"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_zoom", b"_zoom", "end", b"end", "focal_point", b"focal_point", "start", b"start", "zoom", b"zoom"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_zoom", b"_zoom", "focal_point", b"focal_point", "zoom", b"zoom"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_zoom", b"_zoom", "easing", b"easing", "end", b"end", "focal_point", b"focal_point", "pan", b"pan", "start", b"start", "zoom", b"zoom", "zoom_direction", b"zoom_direction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__zoom: _TypeAlias = _typing.Literal["zoom"]  # noqa: Y015
     _WhichOneofArgType__zoom: _TypeAlias = _typing.Literal["_zoom", b"_zoom"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__zoom) -> _WhichOneofReturnType__zoom | None: ...
 
 Global___Motion: _TypeAlias = Motion  # noqa: Y015
+
+@_typing.final
+class View(_message.Message):
+    """A part of a picture that has the clip's shape."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CENTER_FIELD_NUMBER: _builtins.int
+    ZOOM_FIELD_NUMBER: _builtins.int
+    zoom: _builtins.float
+    """How much closer it is than the widest view, 1 to 10. Default 1."""
+    @_builtins.property
+    def center(self) -> Global___FocalPoint:
+        """Its middle. Default: the picture's centre. Where the view would reach beyond an
+        edge of the picture, it is moved inwards.
+        """
+
+    def __init__(
+        self,
+        *,
+        center: Global___FocalPoint | None = ...,
+        zoom: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_zoom", b"_zoom", "center", b"center", "zoom", b"zoom"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_zoom", b"_zoom", "center", b"center", "zoom", b"zoom"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__zoom: _TypeAlias = _typing.Literal["zoom"]  # noqa: Y015
+    _WhichOneofArgType__zoom: _TypeAlias = _typing.Literal["_zoom", b"_zoom"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__zoom) -> _WhichOneofReturnType__zoom | None: ...
+
+Global___View: _TypeAlias = View  # noqa: Y015
 
 @_typing.final
 class FocalPoint(_message.Message):
@@ -259,14 +863,27 @@ Global___FocalPoint: _TypeAlias = FocalPoint  # noqa: Y015
 
 @_typing.final
 class AddAudio(_message.Message):
-    """Gives a video a new soundtrack in place of its own. The result lasts as long as
-    the shorter of the two; its sound is AAC at 192 kb/s.
+    """Gives a video a new soundtrack in place of its own. Its sound is AAC at 192 kb/s, or
+    a copy where the source is AAC and fits as it is.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VIDEO_FIELD_NUMBER: _builtins.int
     AUDIO_FIELD_NUMBER: _builtins.int
+    VIDEO_MODE_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    FILL_FIELD_NUMBER: _builtins.int
+    LOUDNESS_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    video_mode: Global___VideoMode.ValueType
+    """Whether the picture is encoded again. Default: copied where that is exact."""
+    end: Global___EndPolicy.ValueType
+    """Where the result ends. Default: END_POLICY_SHORTER."""
+    fill: Global___Fill.ValueType
+    """What comes after the end of the shorter one, where the result goes on.
+    Default: FILL_PAD.
+    """
     @_builtins.property
     def video(self) -> Global___MediaSource:
         """The video whose picture is kept. Required. The same formats as for captions."""
@@ -277,16 +894,67 @@ class AddAudio(_message.Message):
         a sound track; the first track is used.
         """
 
+    @_builtins.property
+    def loudness(self) -> Global___LoudnessTarget:
+        """Bring the sound to this loudness. Default: it is as loud as its source."""
+
+    @_builtins.property
+    def encoding(self) -> Global___VideoEncoding:
+        """How the picture is encoded, where it is."""
+
     def __init__(
         self,
         *,
         video: Global___MediaSource | None = ...,
         audio: Global___MediaSource | None = ...,
+        video_mode: Global___VideoMode.ValueType = ...,
+        end: Global___EndPolicy.ValueType = ...,
+        fill: Global___Fill.ValueType = ...,
+        loudness: Global___LoudnessTarget | None = ...,
+        encoding: Global___VideoEncoding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "encoding", b"encoding", "loudness", b"loudness", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "encoding", b"encoding", "end", b"end", "fill", b"fill", "loudness", b"loudness", "video", b"video", "video_mode", b"video_mode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AddAudio: _TypeAlias = AddAudio  # noqa: Y015
+
+@_typing.final
+class LoudnessTarget(_message.Message):
+    """How loud a sound shall be (EBU R 128, ITU-R BS.1770). One gain for all of it: its
+    dynamics stay. Where the gain would drive peaks beyond `true_peak`, it is lower, and
+    the result's warnings say so.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTEGRATED_FIELD_NUMBER: _builtins.int
+    TRUE_PEAK_FIELD_NUMBER: _builtins.int
+    integrated: _builtins.float
+    """Integrated loudness in LUFS, -50 to -5: -14 for most platforms, -23 for broadcast.
+    Required.
+    """
+    true_peak: _builtins.float
+    """Highest true peak in dBTP, -9 to 0. Default -1."""
+    def __init__(
+        self,
+        *,
+        integrated: _builtins.float | None = ...,
+        true_peak: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_integrated", b"_integrated", "_true_peak", b"_true_peak", "integrated", b"integrated", "true_peak", b"true_peak"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_integrated", b"_integrated", "_true_peak", b"_true_peak", "integrated", b"integrated", "true_peak", b"true_peak"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__integrated: _TypeAlias = _typing.Literal["integrated"]  # noqa: Y015
+    _WhichOneofArgType__integrated: _TypeAlias = _typing.Literal["_integrated", b"_integrated"]  # noqa: Y015
+    _WhichOneofReturnType__true_peak: _TypeAlias = _typing.Literal["true_peak"]  # noqa: Y015
+    _WhichOneofArgType__true_peak: _TypeAlias = _typing.Literal["_true_peak", b"_true_peak"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__integrated) -> _WhichOneofReturnType__integrated | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__true_peak) -> _WhichOneofReturnType__true_peak | None: ...
+
+Global___LoudnessTarget: _TypeAlias = LoudnessTarget  # noqa: Y015

@@ -5,6 +5,7 @@ The service that clients call."""
 
 from apigpu.video.v1 import file_pb2 as _file_pb2
 from apigpu.video.v1 import job_pb2 as _job_pb2
+from apigpu.video.v1 import operations_pb2 as _operations_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -464,22 +465,30 @@ class EncoderInfo(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     WORKS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    CODEC_FIELD_NUMBER: _builtins.int
+    HARDWARE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """FFmpeg's name of it, for example "h264_nvenc"."""
     works: _builtins.bool
     """Whether a short real encode with it worked."""
     reason: _builtins.str
     """What it said where it did not work. Empty otherwise."""
+    codec: _operations_pb2.VideoCodec.ValueType
+    """The codec that it makes."""
+    hardware: _builtins.bool
+    """Whether it runs on the GPU."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         works: _builtins.bool = ...,
         reason: _builtins.str = ...,
+        codec: _operations_pb2.VideoCodec.ValueType = ...,
+        hardware: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "works", b"works"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "hardware", b"hardware", "name", b"name", "reason", b"reason", "works", b"works"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
