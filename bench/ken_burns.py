@@ -18,6 +18,7 @@ from pathlib import Path
 
 from gpu_worker.media.clip import Clip, renderer
 from gpu_worker.media.encoders import SOFTWARE_H264, bundled_ffmpeg
+from gpu_worker.media.motion import Motion
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "demo" / "media" / "01-mountain-path.jpg"
@@ -55,7 +56,7 @@ def render_and_encode(render: list[str | Path], target: Path) -> None:
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="apigpu-bench-") as folder:
         work = Path(folder)
-        clip = Clip(str(PHOTO), "JPEG", *SIZE, FRAMES, ZOOM, 0.5, 0.5)
+        clip = Clip(str(PHOTO), "JPEG", *SIZE, FRAMES, Motion(ZOOM), threads=2)
         render = renderer(clip, work)
         raw, target = work / "frames.yuv", work / "out.mp4"
         with raw.open("wb") as file:

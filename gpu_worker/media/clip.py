@@ -6,29 +6,37 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from gpu_worker.media.motion import Motion, View
+
+
+@dataclass(frozen=True)
+class Bars:
+    """What fills the frame beside a picture of another shape. color: "#RRGGBB"; None: the
+    picture itself, blurred."""
+
+    color: str | None
 
 
 @dataclass(frozen=True)
 class Clip:
     """path, format: the picture, and Pillow's name of its format. width, height: of the clip,
-    even. zoom: magnification of the last frame. focal_x, focal_y: in parts of the picture."""
+    even. bars: None: there are none, the picture is cropped. threads: how many frames are drawn
+    at the same time."""
 
     path: str
     format: str
     width: int
     height: int
     frames: int
-    zoom: float
-    focal_x: float
-    focal_y: float
+    motion: Motion
+    bars: Bars | None = None
+    threads: int = 1
 
     @property
     def size(self) -> tuple[int, int]:
         return self.width, self.height
-
-    @property
-    def focal(self) -> tuple[float, float]:
-        return self.focal_x, self.focal_y
 
 
 def renderer(clip: Clip, workspace: Path) -> list[str | Path]:
@@ -40,4 +48,10 @@ def renderer(clip: Clip, workspace: Path) -> list[str | Path]:
 
 def read(order: Path) -> Clip:
     """The clip that `renderer` was given."""
-    return Clip(**json.loads(order.read_text()))
+    fields: dict[str, Any] = json.loads(order.read_text())
+    motion, bars = fields.pop("motion"), fields.pop("bars")
+    if motion["views"] is not None:
+        motion["views"] = tuple(View(tuple(v["center"]), v["zoom"]) for v in motion["views"])
+    for name in ("pan", "focal"):
+        motion[name] = tuple(motion[name])
+    return Clip(**fields, motion=Motion(**motion), bars=Bars(**bars) if bars else None)

@@ -11,8 +11,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpu_worker.media import clip, motion, picture, refusal, render
+from PIL import Image
+
+from gpu_worker.media import canvas, clip, motion, picture, refusal, render
 from gpu_worker.media.clip import Clip
+from gpu_worker.media.motion import Box, Size
+from gpu_worker.media.planes import to_planes
+from gpu_worker.media.render import Frame, Level
 
 _PIPE_BYTES = 1024 * 1024
 
@@ -28,19 +33,50 @@ def main() -> int:
     return 0
 
 
-def draw(order: Clip) -> Iterator[tuple[bytes, bytes, bytes]]:
+def draw(order: Clip) -> Iterator[Frame]:
     """Y, U and V of every frame. Raises Refused, before the first, where the picture is bad."""
-    longest_px = int(max(order.size) * order.zoom) + 1
-    image = picture.open_picture(Path(order.path), order.format, longest_px)
-    boxes = motion.zoom_in(image.size, order.size, order.frames, order.zoom, order.focal)
+    longest_px = int(max(order.size) * order.motion.closest) + 1
+    backdrop = (order.bars and order.bars.color) or "#000000"
+    image = picture.open_picture(Path(order.path), order.format, longest_px, backdrop)
+    first, last, stage = _ends(order, image.size)
     # More pixels than the closest view shows are only noise to the sampler: shrink once.
-    scale = min(1.0, order.zoom * order.width / boxes[0].width)
-    small = picture.shrink(image, scale)
-    # Sides are rounded to even numbers, so width and height may differ in scale by a hair.
-    factors = (small.width / image.width, small.height / image.height)
-    return render.frames(
-        picture.to_planes(small), (box.scaled(*factors) for box in boxes), order.size
-    )
+    finest = min(1.0, order.width / min(first.width, last.width))
+    size = canvas.even((stage[0] * finest, stage[1] * finest))
+    if order.bars is None:
+        largest = picture.resized(image, size)
+    else:
+        largest = canvas.draw(image, size, order.size, order.bars)
+    widest_step = max(first.width, last.width) * finest / order.width
+    levels = _levels(largest, stage, widest_step)
+    boxes = motion.boxes(first, last, order.frames, order.motion.easing)
+    return render.frames(levels, boxes, order.size, order.threads)
+
+
+def _ends(order: Clip, size: Size) -> tuple[Box, Box, Size]:
+    """The first view, the last view, and the size of what they are views of: the picture, or
+    the canvas that holds it."""
+    if order.bars is None:
+        return *motion.ends(size, order.size, order.motion), size
+    stage = canvas.around(size, order.size)
+    move = order.motion.within(canvas.part_of(size, order.size))
+    return *motion.ends(stage, order.size, move), stage
+
+
+def _levels(largest: Image.Image, stage: Size, widest_step: float) -> list[Level]:
+    """What is drawn at its full size, and at a half, a quarter ... of it, as far as it is of use.
+
+    widest_step: how many pixels of the largest go into one of a frame's in the widest view.
+    """
+    levels = []
+    image = largest
+    while True:
+        # Sides are rounded to even numbers, so width and height may differ in scale by a hair.
+        scale = (image.width / stage[0], image.height / stage[1])
+        levels.append(Level(to_planes(image), scale))
+        widest_step /= 2
+        if widest_step < render.FINEST_STEP:
+            return levels
+        image = picture.resized(image, canvas.even((image.width / 2, image.height / 2)))
 
 
 def enlarge_pipe(descriptor: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from fractions import Fraction
 
-from apigpu.video.v1 import job_pb2, operations_pb2
+from apigpu.video.v1 import job_pb2
 from apigpu.video.v1.job_pb2 import EncoderUse, Output
 from apigpu.worker.v1.worker_service_pb2 import Task
 
@@ -15,13 +15,15 @@ from gpu_worker.media.clip import Clip, renderer
 from gpu_worker.media.encoders import Profile
 from gpu_worker.media.process import ChildFailed
 from gpu_worker.media.verify import Expected, verify
+from gpu_worker.operations import camera
 from gpu_worker.operations.base import ItemContext
 from gpu_worker.operations.failures import encoding_failed
 from gpu_worker.operations.stages import ENCODING, stage
 
 _WIDTH, _HEIGHT = 1920, 1080
 _FRAME_RATE = 24.0
-_ZOOM = 1.324
+# More would draw frames faster than any encoder takes them.
+_RENDER_THREADS = 4
 # The frames are that already. Said of the output alone, FFmpeg would convert them to it.
 _IS_BT709 = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 
@@ -36,12 +38,14 @@ async def images_to_videos(task: Task, item_id: str, context: ItemContext) -> Ou
     rate = motion.exact_rate(request.frame_rate if request.HasField("frame_rate") else _FRAME_RATE)
     duration_s = Fraction(image.duration.seconds) + Fraction(image.duration.nanos, 10**9)
     frames = motion.frame_count(duration_s, rate)
-    zoom, focal = _view(image.motion if image.HasField("motion") else request.motion)
+    move = camera.motion(image.motion if image.HasField("motion") else request.motion)
+    bars = camera.bars(image.fit or request.fit, request.bar_color)
 
     path = await context.fetch(image.image, field)
     context.report(stage(job_pb2.STAGE_PROBING, frames_total=frames))
     found = await asyncio.to_thread(sniff.require, path, "image", field)
-    clip = Clip(str(path), found.demuxer, width, height, frames, zoom, *focal)
+    threads = min(context.tools.threads, _RENDER_THREADS)
+    clip = Clip(str(path), found.demuxer, width, height, frames, move, bars, threads)
     context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
     use = await _encode(context, clip, rate, field)
     context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
@@ -75,10 +79,3 @@ async def _encode(context: ItemContext, clip: Clip, rate: Fraction, field: str) 
         if refused is not None:
             raise InvalidInput(refused.reason, str(refused), field=field) from None
         raise encoding_failed(error, field) from error
-
-
-def _view(asked: operations_pb2.Motion) -> tuple[float, tuple[float, float]]:
-    zoom = asked.zoom if asked.HasField("zoom") else _ZOOM
-    if asked.HasField("focal_point"):
-        return zoom, (asked.focal_point.x, asked.focal_point.y)
-    return zoom, (0.5, 0.5)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from gpu_worker.media import picture
+from gpu_worker.media.planes import to_planes
 from gpu_worker.media.refusal import Refused
 
 SIZE = (64, 48)
@@ -120,7 +121,7 @@ def test_a_picture_that_was_cut_off_is_refused(tmp_path: Path) -> None:
 def test_colours_become_those_of_bt709_in_limited_range(
     rgb: tuple[int, int, int], yuv: tuple[int, int, int]
 ) -> None:
-    planes = picture.to_planes(Image.new("RGB", SIZE, rgb))
+    planes = to_planes(Image.new("RGB", SIZE, rgb))
     found = (int(planes.y[7, 7]), int(planes.u[7, 7]), int(planes.v[7, 7]))
     assert found == yuv
     assert planes.u.shape == (24, 32)

@@ -6,13 +6,19 @@ is measured by its centre of mass.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
+import pytest
 from PIL import Image
 
-from gpu_worker.media import picture, render
-from gpu_worker.media.motion import Box, zoom_in
-from gpu_worker.media.picture import Planes
+from gpu_worker.media import motion, render, render_child
+from gpu_worker.media.clip import Clip
+from gpu_worker.media.motion import EASINGS, Box, Motion, View
+from gpu_worker.media.planes import Planes, to_planes
+from gpu_worker.media.render import Level
 
 ZOOM = 1.324
 FRAME = (480, 270)
@@ -51,28 +57,75 @@ def image_of(data: bytes, size: tuple[int, int]) -> Array:
     return np.frombuffer(data, np.uint8).reshape(size[1], size[0]).astype(np.float64)
 
 
-def test_every_frame_is_where_the_boxes_say_and_none_shakes() -> None:
-    centres = [(x + 0.37, y + 0.61) for x in range(160, 500, 56) for y in range(100, 280, 52)]
+MOVES = [
+    *(Motion(ZOOM, easing=easing) for easing in EASINGS),
+    Motion(ZOOM, zoom_direction="out"),
+    *(Motion(ZOOM, pan=pan) for pan in ((1, 0), (-1, 0), (0, 1), (0, -1))),
+    *(Motion(ZOOM, pan=pan) for pan in ((1, 1), (1, -1), (-1, 1), (-1, -1))),
+    Motion(ZOOM, zoom_direction="in", pan=(1, 0), easing="smooth"),
+    Motion(ZOOM, focal=(0.2, 0.9)),
+    Motion(views=(View((0.4, 0.45), 1.1), View((0.6, 0.5), 1.3)), easing="out"),
+]
+
+
+@pytest.mark.parametrize("move", MOVES, ids=str)
+def test_every_frame_is_where_the_boxes_say_and_none_shakes(move: Motion) -> None:
+    centres = [(x + 0.37, y + 0.61) for x in range(48, 600, 56) for y in range(48, 320, 52)]
     luma = np.round(235 * spots(SOURCE, centres, SPOT_PX)).astype(np.uint8)
     gray = np.full((SOURCE[1] // 2, SOURCE[0] // 2), 128, np.uint8)
-    boxes = zoom_in(SOURCE, FRAME, 48, ZOOM)
+    boxes = list(motion.boxes(*motion.ends(SOURCE, FRAME, move), 24, move.easing))
+    levels = [Level(Planes(luma, gray, gray), (1, 1))]
+    shifts = positions(render.frames(levels, iter(boxes), FRAME, 2), boxes, centres)
+    assert rms(shifts) <= MAX_POSITION_ERROR_PX
+    assert rms(np.diff(shifts, axis=0)) <= MAX_JITTER_PX
 
+
+def test_a_deep_zoom_changes_between_levels_without_a_jump(tmp_path: Path) -> None:
+    """Through the whole child: from a picture that is ten times as large as its widest view."""
+    size = (4800, 2700)
+    centres = [(2400.3 + x * 300, 1350.7 + y * 300) for x in (-1, 0, 1) for y in (-1, 0, 1)]
+    path = tmp_path / "spots.png"
+    luma = np.round(235 * spots(size, centres, 25.0)).astype(np.uint8)
+    Image.fromarray(luma).convert("RGB").save(path, compress_level=1)
+    move = Motion(views=(View(), View(zoom=10)))
+    boxes = list(motion.boxes(*motion.ends(size, FRAME, move), 24, move.easing))
+    order = Clip(str(path), "PNG", *FRAME, 24, move)
+    # Nine spots leave the frame one by one: those that are well inside are measured.
+    shifts = positions(render_child.draw(order), boxes, centres, spot_px=25.0, black=16)
+    assert rms(shifts) <= MAX_POSITION_ERROR_PX
+    assert rms(np.diff(shifts, axis=0)) <= MAX_JITTER_PX
+
+
+def rms(values: Array) -> float:
+    return float(np.sqrt((values**2).mean()))
+
+
+def positions(
+    frames: Iterator[render.Frame],
+    boxes: list[Box],
+    centres: list[tuple[float, float]],
+    spot_px: float = SPOT_PX,
+    black: int = 0,
+) -> Array:
+    """How far the spots are from where they should be, on average, in each frame: x and y."""
     shifts = []
-    planes = render.frames(Planes(luma, gray, gray), iter(boxes), FRAME)
-    for box, (y, _, _) in zip(boxes, planes, strict=True):
-        frame = image_of(y, FRAME)
+    for box, (y, _, _) in zip(boxes, frames, strict=True):
+        frame = image_of(y, FRAME) - black
         scale = FRAME[0] / box.width
+        radius = 4 * spot_px * scale
         errors = []
         for cx, cy in centres:
             expected = ((cx - box.left) * scale, (cy - box.top) * scale)
-            found = centre_of_mass(frame, expected, 4 * SPOT_PX * scale)
-            errors.append((found[0] - expected[0], found[1] - expected[1]))
+            inside = all(
+                radius + 2 < at < side - radius - 2
+                for at, side in zip(expected, FRAME, strict=True)
+            )
+            if inside:
+                found = centre_of_mass(frame, expected, radius)
+                errors.append((found[0] - expected[0], found[1] - expected[1]))
+        assert errors, "nothing to measure in this frame"
         shifts.append(np.mean(errors, axis=0))
-
-    positions = np.array(shifts)
-    jitter = np.diff(positions, axis=0)
-    assert np.abs(positions).max() <= MAX_POSITION_ERROR_PX
-    assert np.sqrt((jitter**2).mean()) <= MAX_JITTER_PX
+    return np.array(shifts)
 
 
 def test_colour_lies_where_players_expect_it_in_h264() -> None:
@@ -80,8 +133,10 @@ def test_colour_lies_where_players_expect_it_in_h264() -> None:
     centre = (240.25, 135.5)
     redness = spots(FRAME, [centre], 6.0)
     rgb = np.stack([60 + 180 * redness, 60 + 0 * redness, 60 + 0 * redness], axis=-1)
-    planes = picture.to_planes(Image.fromarray(np.round(rgb).astype(np.uint8)))
-    ((_, _, v),) = render.frames(planes, iter([Box(0, 0, *map(float, FRAME))]), FRAME)
+    planes = to_planes(Image.fromarray(np.round(rgb).astype(np.uint8)))
+    ((_, _, v),) = render.frames(
+        [Level(planes, (1, 1))], iter([Box(0, 0, *map(float, FRAME))]), FRAME, 1
+    )
     half = (FRAME[0] // 2, FRAME[1] // 2)
     red = image_of(v, half) - 128
     # Column n of the plane has its middle at luma position 2n + 0.5, row n at 2n + 1.
