@@ -2,6 +2,5 @@
 
 from apigpu_client.client import VideoClient
 from apigpu_client.errors import ApiGpuError
-from apigpu_client.jobs import ClipOptions
 
-__all__ = ["ApiGpuError", "ClipOptions", "VideoClient"]
+__all__ = ["ApiGpuError", "VideoClient"]

@@ -13,7 +13,7 @@ import grpc
 from apigpu.video.v1 import video_service_pb2 as rpc
 from apigpu.video.v1.file_pb2 import File
 from apigpu.video.v1.job_pb2 import Job, JobEvent
-from apigpu.video.v1.operations_pb2 import MediaSource
+from apigpu.video.v1.operations_pb2 import ImagesToVideos, MediaSource
 from apigpu.video.v1.video_service_pb2_grpc import VideoServiceStub
 
 from apigpu_client import channel, jobs, transfer
@@ -159,15 +159,18 @@ class VideoClient:
         self,
         images: Sequence[str | Path],
         duration_s: float,
-        options: jobs.ClipOptions | None = None,
+        batch: ImagesToVideos | None = None,
         on_upload: OnUpload | None = None,
     ) -> Job:
-        """A job that makes a clip of each picture; give it to `run` or `create_job`."""
+        """A job that makes a clip of each picture; give it to `run` or `create_job`.
+
+        batch: size, motion and all else that holds for every clip; its `images` stay empty.
+        """
         ids = jobs.item_ids([str(image) for image in images])
         sources = await self.sources(images, on_upload)
         clips = dict(zip(ids, sources, strict=True))
         durations_s = [duration_s] * len(ids)
-        return jobs.images_to_videos(clips, durations_s, options or jobs.ClipOptions())
+        return jobs.images_to_videos(clips, durations_s, batch or ImagesToVideos())
 
     async def caption(
         self, video: str | Path, subtitles: str | Path, on_upload: OnUpload | None = None

@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
 
 from apigpu.video.v1.job_pb2 import Job
-from apigpu.video.v1.operations_pb2 import (
-    AddAudio,
-    Caption,
-    FocalPoint,
-    Image,
-    ImagesToVideos,
-    MediaSource,
-    Motion,
-)
+from apigpu.video.v1.operations_pb2 import AddAudio, Caption, ImagesToVideos, MediaSource
 
 # What a protobuf Duration holds. What makes sense is the service's to say.
 _MAX_DURATION_S = 315_576_000_000
-
-
-@dataclass(frozen=True)
-class ClipOptions:
-    """How pictures become clips. None: the service's default."""
-
-    zoom: float | None = None
-    focal_point: tuple[float, float] | None = None
-    width: int | None = None
-    height: int | None = None
-    frame_rate: float | None = None
 
 
 def is_url(text: str) -> bool:
@@ -52,26 +32,17 @@ def item_ids(names: Sequence[str]) -> list[str]:
 
 
 def images_to_videos(
-    sources: Mapping[str, MediaSource], durations_s: Sequence[float], options: ClipOptions
+    sources: Mapping[str, MediaSource], durations_s: Sequence[float], batch: ImagesToVideos
 ) -> Job:
-    """Clips of pictures, by id; durations_s: one each, in seconds. Raises ValueError
-    for what is no length of time."""
-    operation = ImagesToVideos(
-        width=options.width, height=options.height, frame_rate=options.frame_rate
-    )
+    """Clips of pictures, by id; durations_s: one each, in seconds; batch: all that holds for
+    every clip. Raises ValueError for what is no length of time."""
+    job = Job(images_to_videos=batch)
     for (item_id, source), duration_s in zip(sources.items(), durations_s, strict=True):
         if not abs(duration_s) <= _MAX_DURATION_S:  # not a number is not, either
             raise ValueError(f"a clip cannot last {duration_s} seconds")
-        image = Image(id=item_id, image=source)
+        image = job.images_to_videos.images.add(id=item_id, image=source)
         image.duration.FromNanoseconds(round(duration_s * 1e9))
-        operation.images.append(image)
-    motion = Motion(zoom=options.zoom)
-    if options.focal_point is not None:
-        x, y = options.focal_point
-        motion.focal_point.CopyFrom(FocalPoint(x=x, y=y))
-    if motion.ByteSize():
-        operation.motion.CopyFrom(motion)
-    return Job(images_to_videos=operation)
+    return job
 
 
 def caption(video: MediaSource, subtitles: MediaSource) -> Job:

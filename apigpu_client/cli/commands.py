@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import click
 
-from apigpu_client.cli import looking, making
+from apigpu_client.cli import animate, looking, making
 from apigpu_client.cli import options as common
 from apigpu_client.cli.options import Options
 
@@ -20,7 +20,7 @@ def main() -> None:
 
 for _command in (
     making.caption,
-    making.animate,
+    animate.animate,
     making.add_audio,
     making.run,
     looking.watch,

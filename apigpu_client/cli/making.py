@@ -1,15 +1,14 @@
-"""The commands that make a job: one for each operation, and one for a job in a file."""
+"""Commands that make a job, and what they share."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import click
 from apigpu.video.v1.job_pb2 import Job
 
-from apigpu_client import jobs
 from apigpu_client.cli import options as common
 from apigpu_client.cli import saving, specs
 from apigpu_client.cli.exits import Exit
@@ -58,56 +57,6 @@ def add_audio(options: Options, video: str, audio: str) -> None:
     The result ends with the shorter of the two.
     """
     make(options, 1, lambda session: session.client.add_audio(video, audio, session.uploading))
-
-
-def _pair(form: str, kind: Callable[[str], Any], separator: str) -> Callable[..., Any]:
-    """A parser of two values, for example 1920x1080."""
-
-    def parse(context: click.Context, option: click.Parameter, value: str | None) -> Any:
-        if value is None:
-            return None
-        try:
-            first, second = value.split(separator)
-            return kind(first), kind(second)
-        except ValueError:
-            raise click.BadParameter(f"must look like {form}") from None
-
-    return parse
-
-
-@click.command()
-@click.argument("images", nargs=-1, required=True)
-@click.option("--duration", default=5.0, show_default=True, help="Seconds for each clip.")
-@click.option("--zoom", type=float, help="How much larger at the end. Default: 1.324.")
-@click.option(
-    "--focal-point",
-    callback=_pair("0.5,0.3", float, ","),
-    metavar="X,Y",
-    help="Where to zoom in, in parts of width and height. Default: 0.5,0.5.",
-)
-@click.option(
-    "--size", callback=_pair("1920x1080", int, "x"), metavar="WxH", help="Default: 1920x1080."
-)
-@click.option("--fps", type=float, help="Frames per second. Default: 24.")
-@common.making
-@click.pass_obj
-def animate(
-    options: Options,
-    images: Sequence[str],
-    duration: float,
-    zoom: float | None,
-    focal_point: tuple[float, float] | None,
-    size: tuple[int, int] | None,
-    fps: float | None,
-) -> None:
-    """Turn IMAGES into clips that slowly zoom in (Ken Burns)."""
-    width, height = size or (None, None)
-    clip = jobs.ClipOptions(zoom, focal_point, width, height, fps)
-    make(
-        options,
-        len(images),
-        lambda session: session.client.images_to_videos(images, duration, clip, session.uploading),
-    )
 
 
 @click.command()

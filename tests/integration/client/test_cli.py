@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import pytest
 from apigpu.video.v1.job_pb2 import Job, JobEvent
+from apigpu.video.v1.operations_pb2 import ImagesToVideos
 from apigpu.video.v1.video_service_pb2_grpc import (
     VideoServiceServicer,
     add_VideoServiceServicer_to_server,
@@ -97,6 +98,43 @@ async def test_results_come_home_under_the_names_of_their_sources(
     assert code == 0
     assert {path.name for path in (tmp_path / "clips").iterdir()} == {"good.mp4", "bad.mp4"}
     assert "succeeded" in out
+
+
+async def test_every_option_of_animate_reaches_the_job(
+    server: str, pictures: list[Path], tmp_path: Path
+) -> None:
+    asked = (
+        "--duration 2 --zoom 1.5 --zoom-direction out --pan up-left --easing smooth --fit color"
+        " --focal-point 0.25,0 --bar-color #ff0080 --size 640x360 --fps 30"
+        " --codec hevc --quality 20 --encoder software"
+    )
+    code, out, _ = await apigpu(
+        server, "--json", "animate", pictures[0], *asked.split(), "--detach", cwd=tmp_path
+    )
+    assert code == 0
+    batch = json_format.Parse(out, Job()).images_to_videos
+    assert batch.images[0].duration.seconds == 2
+    del batch.images[:]
+    expected = {
+        "width": 640,
+        "height": 360,
+        "frameRate": 30,
+        "fit": "FIT_CONTAIN_COLOR",
+        "barColor": "#ff0080",
+        "motion": {
+            "zoom": 1.5,
+            "zoomDirection": "ZOOM_DIRECTION_OUT",
+            "pan": "PAN_DIRECTION_UP_LEFT",
+            "easing": "EASING_SMOOTH",
+            "focalPoint": {"x": 0.25, "y": 0},
+        },
+        "encoding": {
+            "codec": "VIDEO_CODEC_HEVC",
+            "quality": 20,
+            "encoder": "ENCODER_KIND_SOFTWARE",
+        },
+    }
+    assert batch == json_format.ParseDict(expected, ImagesToVideos())
 
 
 async def test_json_gives_one_event_a_line_and_nothing_else(
