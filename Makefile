@@ -30,7 +30,7 @@ test: .venv/ok check ## everything that CI runs
 	@pytest
 
 bench: .venv/ok ## measure against the baseline, in one run
-	@python bench/ken_burns.py
+	@python -m bench
 
 serve: .venv/ok ## start the service on localhost:50051
 	@apigpu serve

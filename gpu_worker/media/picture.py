@@ -6,11 +6,13 @@ import io
 from pathlib import Path
 
 import numpy as np
+from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image, ImageCms, ImageOps
 
 from gpu_worker.media.refusal import Refused
 
 MAX_PIXELS = 100_000_000
+LANCZOS = ResizeAlg.convolution(FilterType.lanczos3)
 
 
 def open_picture(
@@ -79,5 +81,10 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture at that size, antialiased."""
-    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+    """The RGB picture at that size, antialiased."""
+    if size == image.size:
+        return image
+    # Several times as fast as Pillow's own.
+    result = Image.new("RGB", size)
+    Resizer().resize_pil(image, result, ResizeOptions(resize_alg=LANCZOS))
+    return result

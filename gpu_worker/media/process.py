@@ -156,4 +156,8 @@ def _environment() -> dict[str, str]:
         "NVIDIA_VISIBLE_DEVICES",
         "CUDA_VISIBLE_DEVICES",
     )
-    return {name: os.environ[name] for name in kept if name in os.environ}
+    # One thread: numpy's idle ones spin, and take CPU from the encoder.
+    return {
+        "OPENBLAS_NUM_THREADS": "1",
+        **{name: os.environ[name] for name in kept if name in os.environ},
+    }

@@ -9,6 +9,7 @@ pixels of several channels. So rows are sampled in groups of four that stand in 
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -58,8 +59,9 @@ class _Sampler:
         self._source = ImageData(self._width, self._groups, PixelType.U8x4, pixels)
         self._size = size
         self._margin_px = margin_px
+        self._of_thread = threading.local()
 
-    def sample(self, resizer: Resizer, box: Box) -> bytes:
+    def sample(self, box: Box) -> bytes:
         """The box of each plane at the size: rows of all planes side by side."""
         left = max(0.0, box.left + self._margin_px)
         top = max(0.0, box.top)
@@ -69,19 +71,27 @@ class _Sampler:
         reach = math.ceil(_LANCZOS_REACH_PX * max(1.0, height / self._size[1]))
         first = max(0, int(top - reach) // self._rows)
         last = min(self._groups, int(top + height + reach) // self._rows + 1)
-        rows = self._across(resizer, CropBox(left, first, width, last - first))
+        rows = self._across(CropBox(left, first, width, last - first))
         down = CropBox(0, top - first * self._rows, rows.width, height)
-        result = ImageData(rows.width, self._size[1], PixelType.U8)
-        resizer.resize(rows, result, ResizeOptions(resize_alg=_LANCZOS, crop_box=down))
+        result = self._result()
+        Resizer().resize(rows, result, ResizeOptions(resize_alg=_LANCZOS, crop_box=down))
         pixels: bytes = result.get_buffer()
         return pixels
 
-    def _across(self, resizer: Resizer, crop: CropBox) -> ImageData:
+    def _result(self) -> ImageData:
+        """Where this thread's results go: one piece of memory, again and again."""
+        if not hasattr(self._of_thread, "result"):
+            width, height = self._size
+            self._of_thread.result = ImageData(width * self._planes, height, PixelType.U8)
+        result: ImageData = self._of_thread.result
+        return result
+
+    def _across(self, crop: CropBox) -> ImageData:
         """The rows in `crop` at their final width, as rows again; planes side by side."""
         count, width = int(crop.height), self._size[0]
         groups = ImageData(width, count, PixelType.U8x4)
         options = ResizeOptions(resize_alg=_LANCZOS, crop_box=crop, use_alpha=False)
-        resizer.resize(self._source, groups, options)
+        Resizer().resize(self._source, groups, options)
         shape = (count, width, self._rows, self._planes)
         pixels = np.frombuffer(groups.get_buffer(), np.uint8).reshape(shape)
         rows = np.empty((count, self._rows, self._planes, width), np.uint8)
@@ -120,10 +130,10 @@ class _Drawer:
         """How many pixels of this level go into one of the frame's."""
         return box.width * self._scale[0] / self._size[0]
 
-    def draw(self, resizer: Resizer, box: Box) -> Frame:
+    def draw(self, box: Box) -> Frame:
         here = box.scaled(*self._scale)
-        luma = self._luma.sample(resizer, here)
-        chroma = self._chroma.sample(resizer, _chroma_box(here, self._size[0]))
+        luma = self._luma.sample(here)
+        chroma = self._chroma.sample(_chroma_box(here, self._size[0]))
         both = np.frombuffer(chroma, np.uint8).reshape(self._size[1] // 2, 2, -1)
         return luma, both[:, 0].tobytes(), both[:, 1].tobytes()
 
@@ -144,7 +154,7 @@ def frames(
 
     def draw(box: Box) -> Frame:
         fine = [drawer for drawer in drawers[1:] if drawer.steps(box) >= FINEST_STEP]
-        return (fine or drawers)[-1 if fine else 0].draw(Resizer(), box)
+        return (fine or drawers)[-1 if fine else 0].draw(box)
 
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[Future[Frame]] = deque()

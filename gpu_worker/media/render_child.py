@@ -5,6 +5,7 @@ python -m gpu_worker.media.render_child ORDER.json
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import sys
@@ -20,6 +21,8 @@ from gpu_worker.media.planes import to_planes
 from gpu_worker.media.render import Frame, Level
 
 _PIPE_BYTES = 1024 * 1024
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_KEPT_BYTES = 32 * 1024 * 1024  # the most that glibc takes
 
 
 def main() -> int:
@@ -27,6 +30,7 @@ def main() -> int:
         frames = draw(clip.read(Path(sys.argv[1])))
     except refusal.Refused as refused:
         return refusal.tell(refused)
+    keep_memory()
     enlarge_pipe(sys.stdout.fileno())
     for planes in frames:
         write_all(sys.stdout.fileno(), planes)
@@ -77,6 +81,14 @@ def _levels(largest: Image.Image, stage: Size, widest_step: float) -> list[Level
         if widest_step < render.FINEST_STEP:
             return levels
         image = picture.resized(image, canvas.even((image.width / 2, image.height / 2)))
+
+
+def keep_memory() -> None:
+    """Do not give back to the system what the next frame needs again (glibc)."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, 8 * _KEPT_BYTES)
 
 
 def enlarge_pipe(descriptor: int) -> None:

@@ -1,0 +1,1 @@
+"""Benchmarks: each promise against its baseline, in one run."""

@@ -1,0 +1,129 @@
+"""`make bench`: measure every promise against its baseline in one run, on this machine.
+
+Prints a table, writes build/bench/results.json and draws the plots beside it. Trust the ratios,
+not the seconds; and only those of a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench import common, memory, plots, quality, zoom
+from bench.common import Bar, Cost
+
+OUTPUT = common.ROOT / "build" / "bench"
+_SHORT_FRAMES, _LONG_FRAMES = 120, 1200
+
+
+def time_bars(times: dict[str, Cost]) -> list[Bar]:
+    def ratio(over: str, under: str) -> float:
+        return times[over].wall_s / times[under].wall_s
+
+    return [
+        Bar(
+            "zoom: frames alone, times as fast as the old graph",
+            ratio("old graph, frames alone", "ours, frames alone"),
+            4,
+            at_least=True,
+        ),
+        Bar(
+            "zoom: with encoding, times as fast as the old graph",
+            ratio("old graph and encoding", "ours and encoding"),
+            1.7,
+            at_least=True,
+        ),
+        Bar("zoom: over encoding alone", ratio("ours and encoding", "encoding alone"), 1.2),
+        Bar(
+            "zoom: over encoding alone, three at once",
+            ratio("three at once, ours", "three at once, encoding alone"),
+            1.15,
+        ),
+    ]
+
+
+def quality_bars(
+    positions: dict[str, quality.Positions], vmaf: dict[str, list[float]]
+) -> list[Bar]:
+    ours = positions["ours"]
+    return [
+        Bar("zoom: position error, px RMS", quality.rms(ours), 0.01),
+        Bar("zoom: jitter, px/frame RMS", quality.rms(np.diff(ours, axis=0)), 0.01),
+        Bar("zoom: VMAF, mean", float(np.mean(vmaf["ours"])), 93, at_least=True),
+        Bar("zoom: VMAF, worst frame", min(vmaf["ours"]), 89, at_least=True),
+    ]
+
+
+def memory_bar(work: Path) -> Bar:
+    short, long = (memory.peak_mib(frames, work) for frames in (_SHORT_FRAMES, _LONG_FRAMES))
+    return Bar("zoom: peak memory of a clip ten times as long", long / short, 1.05)
+
+
+def baseline(
+    positions: dict[str, quality.Positions], vmaf: dict[str, list[float]]
+) -> dict[str, float]:
+    """The old graph's numbers, to compare."""
+    old = positions["old graph"]
+    return {
+        "position error, px RMS": quality.rms(old),
+        "jitter, px/frame RMS": quality.rms(np.diff(old, axis=0)),
+        "VMAF, mean": float(np.mean(vmaf["old graph"])),
+        "VMAF, worst frame": min(vmaf["old graph"]),
+    }
+
+
+def show(console: Console, times: dict[str, Cost], old: dict[str, float], bars: list[Bar]) -> None:
+    costs = Table("", "wall s", "CPU s", title="A zoom over a photograph, best of three")
+    for name, each in times.items():
+        costs.add_row(name, f"{each.wall_s:.2f}", f"{each.cpu_s:.2f}")
+    console.print(costs)
+    for name, value in old.items():
+        console.print(f"old graph: {name}: {value:.3f}")
+    promises = Table("promise", "measured", "bar", "", title="Promises")
+    for bar in bars:
+        sign = "≥" if bar.at_least else "≤"
+        verdict = "[green]met[/]" if bar.met else "[red]missed[/]"
+        promises.add_row(bar.name, f"{bar.value:.3f}", f"{sign} {bar.limit:g}", verdict)
+    console.print(promises)
+
+
+def main() -> None:
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the worker's children have it
+    console = Console()
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="apigpu-bench-") as folder:
+        work = Path(folder)
+        console.print("Measuring times ...")
+        times = zoom.times(work)
+        console.print("Measuring positions ...")
+        positions = quality.positions(work)
+        console.print("Measuring VMAF ...")
+        vmaf = quality.vmaf_of_both(work)
+        bars = [*time_bars(times), *quality_bars(positions, vmaf), memory_bar(work)]
+    old = baseline(positions, vmaf)
+    show(console, times, old, bars)
+    plots.times(times, OUTPUT / "times.png")
+    plots.positions(positions, OUTPUT / "positions.png")
+    plots.vmaf(vmaf, OUTPUT / "vmaf.png")
+    results = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"cpu": platform.machine(), "cpus": os.cpu_count()},
+        "times": {name: asdict(each) for name, each in times.items()},
+        "old graph": old,
+        "promises": [{**asdict(bar), "met": bar.met} for bar in bars],
+    }
+    (OUTPUT / "results.json").write_text(json.dumps(results, indent=2))
+    console.print(f"Written to {OUTPUT.relative_to(common.ROOT)}/: results.json and the plots.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What every benchmark needs: programs run and timed, and a bar that is met or missed."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpu_worker.media.encoders import bundled_ffmpeg
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTO = ROOT / "demo" / "media" / "01-mountain-path.jpg"
+FFMPEG: tuple[str | Path, ...] = (bundled_ffmpeg(), "-v", "error", "-nostdin", "-y")
+_TIMEOUT_S = 600
+RUNS = 3
+
+Command = Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A number that we promise. limit: what it is held to."""
+
+    name: str
+    value: float
+    limit: float
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Wall-clock and CPU seconds of some work and all its processes."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def run(command: Command, **options: object) -> None:
+    subprocess.run(list(map(str, command)), check=True, timeout=_TIMEOUT_S, **options)  # type: ignore[call-overload]
+
+
+def cost(work: Callable[[], object]) -> Cost:
+    """Of one run of `work`, whose processes it waits for."""
+
+    def cpu_s() -> float:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(each.ru_utime + each.ru_stime for each in used)
+
+    wall_before, cpu_before = time.perf_counter(), cpu_s()
+    work()
+    return Cost(time.perf_counter() - wall_before, cpu_s() - cpu_before)
+
+
+def best(*works: Callable[[], object]) -> list[Cost]:
+    """The quickest of several runs of each. They take turns, so that a noisy minute hits all."""
+    found: list[list[Cost]] = [[] for _ in works]
+    for _ in range(RUNS):
+        for costs, work in zip(found, works, strict=True):
+            costs.append(cost(work))
+    return [min(costs, key=lambda each: each.wall_s) for costs in found]
