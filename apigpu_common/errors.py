@@ -94,8 +94,8 @@ class NotFound(ServiceError):
 class PreconditionFailed(ServiceError):
     """The request is well-formed, but not possible in the present state."""
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(code_pb2.FAILED_PRECONDITION, reason, message)
+    def __init__(self, reason: str, message: str, *, field: str = "") -> None:
+        super().__init__(code_pb2.FAILED_PRECONDITION, reason, message, field=field)
 
 
 class Unavailable(ServiceError):

@@ -16,8 +16,8 @@ from PIL import Image
 
 from bench import common
 from gpu_worker.media.clip import Clip, renderer
-from gpu_worker.media.encoders import SOFTWARE_H264
 from gpu_worker.media.motion import Box, Motion, boxes, ends
+from gpu_worker.media.profiles import CODECS, profile
 
 FRAMES, RATE, SIZE, ZOOM = 120, 24, (1920, 1080), 1.324
 CORNER = (0.0, 0.0)
@@ -27,7 +27,8 @@ OLD_GRAPH = (
     f":d={FRAMES}:s={SIZE[0]}x{SIZE[1]}:fps={RATE}"
 )
 RAW = ("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{SIZE[0]}x{SIZE[1]}", "-r", str(RATE))
-ENCODE = ("-c:v", SOFTWARE_H264.name, *SOFTWARE_H264.options, "-pix_fmt", "yuv420p")
+_X264 = profile(CODECS[0], hardware=False)
+ENCODE = ("-c:v", _X264.name, *_X264.options, "-pix_fmt", "yuv420p")
 _THREADS = 2
 
 

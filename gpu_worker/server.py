@@ -23,6 +23,7 @@ from apigpu_common.interceptors.errors import ErrorInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
 from apigpu_common.reflection import enable_reflection
 from gpu_worker.fetch import Fetcher
+from gpu_worker.media.encoder_choice import HardwarePolicy
 from gpu_worker.media.encoders import Toolbox, discover
 from gpu_worker.service import WorkerService
 from gpu_worker.settings import WorkerSettings
@@ -53,7 +54,8 @@ async def run(settings: WorkerSettings, *, die_with_parent: bool) -> None:
         loop.add_signal_handler(number, stop.set)
     if die_with_parent:
         await _watch_standard_input(stop)
-    tools = await _unless(stop, discover(settings.ffmpeg))
+    policy = HardwarePolicy(settings.max_hardware_sessions, settings.min_hardware_clip_s)
+    tools = await _unless(stop, discover(settings.ffmpeg, policy))
     if tools is None:
         return
     for probe in tools.encoders:

@@ -24,6 +24,7 @@ from gpu_worker.deliver import deliver
 from gpu_worker.fetch import Fetcher
 from gpu_worker.inputs import Inputs
 from gpu_worker.media.encoders import Toolbox
+from gpu_worker.media.profiles import ALL
 from gpu_worker.operations import OPERATIONS
 from gpu_worker.operations.base import ItemContext
 from gpu_worker.operations.stages import fetching, stage
@@ -68,8 +69,15 @@ class WorkerService(WorkerServiceServicer):
     async def GetCapabilities(
         self, request: worker_service_pb2.GetCapabilitiesRequest, context: Context
     ) -> worker_service_pb2.Capabilities:
+        profiles = {profile.name: profile for profile in ALL}
         encoders = [
-            video_service_pb2.EncoderInfo(name=e.name, works=e.works, reason=e.reason)
+            video_service_pb2.EncoderInfo(
+                name=e.name,
+                works=e.works,
+                reason=e.reason,
+                codec=profiles[e.name].codec,
+                hardware=profiles[e.name].hardware,
+            )
             for e in self._tools.encoders
         ]
         return worker_service_pb2.Capabilities(

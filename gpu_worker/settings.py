@@ -44,6 +44,18 @@ class WorkerSettings(BaseSettings):
         description="How many items are worked on at the same time. Default: one for each CPU,"
         " at most 3.",
     )
+    max_hardware_sessions: int = Field(
+        default=8,
+        ge=0,
+        description="How many encodes run on the GPU at the same time; further ones are done in"
+        " software. NVIDIA's drivers allow 8 on consumer GPUs.",
+    )
+    min_hardware_clip_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="Shorter clips are encoded in software, in seconds. To be set where `make"
+        " gpu-check` shows that starting the GPU's encoder takes longer than it saves.",
+    )
     max_input_bytes: int = Field(
         default=20 * _GIB, gt=0, description="Longest video or sound that is fetched, in bytes."
     )

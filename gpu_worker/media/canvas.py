@@ -13,9 +13,9 @@ _BACKDROP_PX = 160
 _BLUR_PX = 6
 
 
-def even(size: Size) -> tuple[int, int]:
-    """The nearest even sides, at least 2."""
-    return max(2, round(size[0] / 2) * 2), max(2, round(size[1] / 2) * 2)
+def whole(size: Size) -> tuple[int, int]:
+    """The nearest whole sides, at least 1."""
+    return max(1, round(size[0])), max(1, round(size[1]))
 
 
 def around(picture: Size, frame: Size) -> Size:
@@ -32,7 +32,7 @@ def part_of(picture: Size, frame: Size) -> Box:
 
 
 def draw(image: Image.Image, size: tuple[int, int], frame: Size, bars: Bars) -> Image.Image:
-    """The picture between bars. size: of the canvas, of the shape of `frame`; even sides."""
+    """The picture between bars. size: of the canvas, of the shape of `frame`."""
     part = part_of(image.size, frame)
     width, height = max(1, round(part.width * size[0])), max(1, round(part.height * size[1]))
     canvas = _backdrop(image, size) if bars.color is None else Image.new("RGB", size, bars.color)

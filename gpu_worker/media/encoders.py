@@ -1,58 +1,73 @@
-"""Which video encoder to use, and with which options. What works is found by trying it."""
+"""The FFmpeg of this worker: which encoders work with it is found by trying them; encodes go
+through here, with a second try in software where hardware fails."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import imageio_ffmpeg
-from apigpu.video.v1.job_pb2 import EncoderUse
+from apigpu.video.v1.job_pb2 import Output
+from apigpu.video.v1.operations_pb2 import VideoEncoding
 
 from apigpu_common.errors import InternalError
 from gpu_worker.media.cpu import available_cpus
-from gpu_worker.media.process import CODING, ChildFailed, Limits, SourceFailed, child
+from gpu_worker.media.encoder_choice import EncoderProbe, HardwarePolicy, choose
+from gpu_worker.media.process import ChildFailed, Limits, SourceFailed, child
+from gpu_worker.media.profiles import ALL, Profile
+from gpu_worker.media.verify import VerificationFailed
+
+log = logging.getLogger(__name__)
 
 _TRY_TIMEOUT_S = 60.0
 _GOP_S = 5  # at most so many seconds between keyframes, so that players can seek
 
-# CUDA reserves far more address space than it uses: no memory limit for hardware encodes.
-_HARDWARE_LIMITS = Limits()
+
+@dataclass
+class _Running:
+    """Encodes at work, by whether they are in hardware."""
+
+    count: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
+
+    @contextmanager
+    def one_more(self, hardware: bool) -> Iterator[int]:
+        """How many there are of this kind, itself included."""
+        self.count[hardware] += 1
+        try:
+            yield self.count[hardware]
+        finally:
+            self.count[hardware] -= 1
 
 
 @dataclass(frozen=True)
-class Profile:
-    """An encoder and its options, without what depends on the video."""
+class EncodeOptions:
+    """An encoder, ready to be put into FFmpeg's command. threads: for software."""
 
-    name: str
-    options: tuple[str, ...]
-    hardware: bool
+    profile: Profile
+    threads: int
 
     @property
     def limits(self) -> Limits:
-        return _HARDWARE_LIMITS if self.hardware else CODING
+        return self.profile.limits
+
+    def arguments(self, frame_rate: float) -> list[str]:
+        """FFmpeg's arguments for the picture: encoder, quality, keyframes, threads."""
+        return [
+            *("-c:v", self.profile.name, *self.profile.options, "-pix_fmt", "yuv420p"),
+            *("-fps_mode", "vfr"),  # every picture keeps its own time
+            *("-g", str(max(1, round(frame_rate * _GOP_S)))),
+            *([] if self.profile.hardware else ["-threads", str(self.threads)]),
+        ]
 
 
-NVENC_H264 = Profile(
-    "h264_nvenc",
-    ("-preset", "p4", "-tune", "hq", "-rc", "vbr", "-cq", "23", "-b:v", "0"),
-    hardware=True,
-)
-# CRF 23 and CQ 23 are close in quality on the same picture.
-SOFTWARE_H264 = Profile("libx264", ("-preset", "veryfast", "-crf", "23"), hardware=False)
-PREFERENCE = (NVENC_H264, SOFTWARE_H264)
-
-
-@dataclass(frozen=True)
-class EncoderProbe:
-    """What came of a short real encode. reason: why it does not work; else empty."""
-
-    name: str
-    works: bool
-    reason: str
+# Makes the whole file and measures it.
+Encode = Callable[[EncodeOptions], Awaitable[Output]]
 
 
 @dataclass(frozen=True)
@@ -63,57 +78,41 @@ class Toolbox:
     ffmpeg_version: str
     encoders: tuple[EncoderProbe, ...]
     threads: int
+    policy: HardwarePolicy = field(default_factory=HardwarePolicy)
+    _running: _Running = field(default_factory=_Running, compare=False)
 
-    def candidates(self) -> list[tuple[Profile, EncoderUse]]:
-        """The profiles to try, best first, each with what to report if it is the one."""
-        requested = PREFERENCE[0].name
-        found = {probe.name: probe for probe in self.encoders}
-        usable: list[tuple[Profile, EncoderUse]] = []
-        reasons: list[str] = []
-        for profile in PREFERENCE:
-            probe = found[profile.name]
-            if probe.works:
-                use = EncoderUse(requested=requested, used=profile.name, reason="; ".join(reasons))
-                usable.append((profile, use))
-            else:
-                reasons.append(f"{profile.name} does not work here: {probe.reason}")
-        if not usable:
-            raise InternalError("NO_ENCODER", "No video encoder works on this worker.")
-        return usable
-
-    def options(self, profile: Profile, frame_rate: float) -> list[str]:
-        """FFmpeg's arguments for the picture: encoder, quality, keyframes, threads."""
-        return [
-            "-c:v",
-            profile.name,
-            *profile.options,
-            "-pix_fmt",
-            "yuv420p",
-            "-fps_mode",
-            "vfr",  # every picture keeps its own time
-            "-g",
-            str(max(1, round(frame_rate * _GOP_S))),
-            *([] if profile.hardware else ["-threads", str(self.threads)]),
-        ]
-
-    async def encode(self, run: Callable[[Profile], Awaitable[None]]) -> EncoderUse:
+    async def encode(
+        self, run: Encode, encoding: VideoEncoding, clip_s: float, blame: str
+    ) -> Output:
         """Encode with the best encoder; where hardware fails, once more in software.
 
-        run: makes the whole file with a profile. Raises ChildFailed if no encoder could.
+        clip_s: length of the picture. blame: the field that `encoding` stands in. Raises
+        PreconditionFailed where no encoder can do what was asked, ChildFailed or
+        VerificationFailed where none could.
         """
-        (profile, use), *others = self.candidates()
+        probes = {probe.name: probe for probe in self.encoders}
+        in_use = self._running.count[True]
+        first, *others = choose(encoding, clip_s, probes, self.policy, in_use, blame)
         try:
-            await run(profile)
+            output = await self._run(run, first.profile)
+            use = first.use
         except SourceFailed:
             raise  # no encoder is to blame
-        except ChildFailed as error:
-            if not profile.hardware or not others:
+        except (ChildFailed, VerificationFailed) as error:
+            if not others:
                 raise
-            fallback = others[0][0]
-            await run(fallback)
-            reason = f"{profile.name} failed on this item: {_reason(error.stderr)}"
-            return EncoderUse(requested=use.requested, used=fallback.name, reason=reason)
-        return use
+            log.warning("%s failed, software takes over: %s", first.profile.name, error)
+            output = await self._run(run, others[0].profile)
+            use = others[0].use
+            why = reason(error.stderr) if isinstance(error, ChildFailed) else error.message
+            use.reason = f"{first.profile.name} failed on this item: {why}"
+        output.encoder.CopyFrom(use)
+        return output
+
+    async def _run(self, run: Encode, profile: Profile) -> Output:
+        with self._running.one_more(profile.hardware) as count:
+            # Several encoders with a thread each get more done than each with all threads.
+            return await run(EncodeOptions(profile, max(1, self.threads // count)))
 
 
 def bundled_ffmpeg() -> Path:
@@ -129,13 +128,12 @@ def bundled_ffmpeg() -> Path:
     return found[0]
 
 
-async def discover(ffmpeg: Path | None) -> Toolbox:
+async def discover(ffmpeg: Path | None, policy: HardwarePolicy | None = None) -> Toolbox:
     """Find out what works. ffmpeg: the binary to use, or None for the bundled one."""
     binary = ffmpeg or bundled_ffmpeg()
     version = await _version(binary)
-    threads = available_cpus()
-    probes = await asyncio.gather(*(_try(binary, profile) for profile in PREFERENCE))
-    return Toolbox(binary, version, tuple(probes), threads)
+    probes = await asyncio.gather(*(_try(binary, profile) for profile in ALL))
+    return Toolbox(binary, version, tuple(probes), available_cpus(), policy or HardwarePolicy())
 
 
 async def _version(ffmpeg: Path) -> str:
@@ -153,25 +151,12 @@ async def _version(ffmpeg: Path) -> str:
 
 
 async def _try(ffmpeg: Path, profile: Profile) -> EncoderProbe:
-    """A second of moving picture through the very options that jobs use."""
+    """Half a second of moving picture through the very options that jobs use."""
     command: Sequence[str | Path] = [
-        ffmpeg,
-        "-hide_banner",
-        "-nostdin",
-        "-loglevel",
-        "error",
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc2=size=256x256:rate=24:duration=1",
-        "-c:v",
-        profile.name,
-        *profile.options,
-        "-pix_fmt",
-        "yuv420p",
-        "-f",
-        "null",
-        "-",
+        *(ffmpeg, "-hide_banner", "-nostdin", "-loglevel", "error"),
+        *("-f", "lavfi", "-i", "testsrc2=size=256x256:rate=24:duration=0.5"),
+        *("-c:v", profile.name, *profile.options, "-pix_fmt", "yuv420p"),
+        *("-f", "null", "-"),
     ]
     with tempfile.TemporaryDirectory(prefix="apigpu-try-") as folder:
         try:
@@ -181,13 +166,13 @@ async def _try(ffmpeg: Path, profile: Profile) -> EncoderProbe:
             ):
                 await running.wait()
         except ChildFailed as error:
-            return EncoderProbe(profile.name, False, _reason(error.stderr))
+            return EncoderProbe(profile.name, False, reason(error.stderr))
         except TimeoutError:
             return EncoderProbe(profile.name, False, "the trial encode did not end in time")
     return EncoderProbe(profile.name, True, "")
 
 
-def _reason(stderr: str) -> str:
+def reason(stderr: str) -> str:
     """The first line that says what is wrong, without FFmpeg's addresses and paths."""
     lines = [re.sub(r"^\[[^\]]*\]\s*", "", line).strip() for line in stderr.splitlines()]
     told = next((line for line in lines if line), "it gave no reason")

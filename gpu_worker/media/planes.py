@@ -27,7 +27,7 @@ Plane = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Planes:
-    """A picture in 4:2:0: y has full size, u and v half; chroma lies between the pixels."""
+    """A picture in 4:2:0: y has full size, u and v half (rounded up); chroma lies between the pixels."""
 
     y: Plane
     u: Plane
@@ -35,7 +35,7 @@ class Planes:
 
 
 def to_planes(image: Image.Image) -> Planes:
-    """RGB with even sides to BT.709 limited range."""
+    """RGB to BT.709 limited range."""
     y = image.convert("L", _Y)
     chroma = np.asarray(image.reduce(2).convert("RGB", _YUV))
     return Planes(np.asarray(y), chroma[..., 1], chroma[..., 2])

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from apigpu_common.errors import InvalidInput
 from gpu_worker.media import sniff
@@ -23,12 +23,23 @@ _TIMEOUT_S = 60.0
 _SLOWEST_BYTES_PER_S = 20_000_000
 _PROGRAM = Path(__file__).with_name("probe_child.py")
 MAX_VIDEO_PIXELS = 8192 * 8192
+MAX_DURATION_S = 24 * 3600
+
+
+class ColorTags(NamedTuple):
+    """What the numbers of a picture mean, in FFmpeg's names; empty: the file does not say."""
+
+    primaries: str
+    transfer: str
+    matrix: str
+    range: str
 
 
 @dataclass(frozen=True)
 class VideoStream:
     """index: its number in the file. width, height: as shown, after rotation. start_s: time of
-    the first picture. frame_count, duration_s: counted, not taken from headers."""
+    the first picture. frame_count, duration_s: counted, not taken from headers. profile: of
+    the codec, empty where it has none."""
 
     index: int
     codec: str
@@ -39,6 +50,8 @@ class VideoStream:
     duration_s: float
     start_s: float
     frame_count: int
+    profile: str
+    color: ColorTags
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,13 @@ def _check(info: MediaInfo, kind: sniff.Kind, field: str) -> None:
         raise InvalidInput(
             "NO_AUDIO_STREAM", "The file has no sound: send one that has.", field=field
         )
+    if info.duration_s > MAX_DURATION_S:
+        raise InvalidInput(
+            "TOO_LONG",
+            f"The file lasts {info.duration_s / 3600:.1f} hours; at most"
+            f" {MAX_DURATION_S // 3600} are taken.",
+            field=field,
+        )
     if info.video is not None and info.video.width * info.video.height > MAX_VIDEO_PIXELS:
         raise InvalidInput(
             "TOO_MANY_PIXELS",
@@ -116,6 +136,7 @@ def _check(info: MediaInfo, kind: sniff.Kind, field: str) -> None:
 def _info(told: dict[str, Any], format_: Format) -> MediaInfo:
     video = told["video"]
     if video is not None:
-        video = VideoStream(**{**video, "frame_rate": Fraction(video["frame_rate"])})
+        rate, color = Fraction(video["frame_rate"]), ColorTags(*video["color"])
+        video = VideoStream(**{**video, "frame_rate": rate, "color": color})
     audio = AudioStream(**told["audio"]) if told["audio"] is not None else None
     return MediaInfo(format_, told["duration_s"], video, audio)

@@ -17,6 +17,22 @@ from typing import Any
 import av
 
 _MAX_PACKETS_TO_FIRST_FRAME = 500
+_MAX_STREAMS = 64
+# ITU-T H.273, in FFmpeg's names. What is not here is told as its number.
+_PRIMARIES = {1: "bt709", 2: "", 5: "bt470bg", 6: "smpte170m", 9: "bt2020", 12: "smpte432"}
+_TRANSFERS = {
+    1: "bt709",
+    2: "",
+    6: "smpte170m",
+    8: "linear",
+    13: "iec61966-2-1",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    16: "smpte2084",
+    18: "arib-std-b67",
+}
+_MATRICES = {0: "gbr", 1: "bt709", 2: "", 5: "bt470bg", 6: "smpte170m", 9: "bt2020nc"}
+_RANGES = {0: "", 1: "tv", 2: "pc"}
 # These say how long they are in a header of their own, and are believed.
 _DECLARE_THEIR_LENGTH = ("mov", "matroska")
 _MISSING_S, _MISSING_PART = 0.5, 0.01
@@ -61,6 +77,8 @@ def main() -> None:
         return av.open(f"file:{path}", format=demuxer, options=options)
 
     with opened() as container:
+        if len(container.streams) > _MAX_STREAMS:
+            sys.exit(f"more than {_MAX_STREAMS} streams")
         extents = _extents(container)
         if demuxer in _DECLARE_THEIR_LENGTH:
             _refuse_cut_off(container, extents)
@@ -130,7 +148,22 @@ def _video(stream: Any, frame: Any, extent: Extent, whole_s: float) -> dict[str,
         "height": height,
         "frame_rate": str(stream.average_rate or stream.guessed_rate or 25),
         "frame_count": extent.packets,
+        "profile": stream.codec_context.profile or "",
+        "color": _color(stream.codec_context),
     }
+
+
+def _color(context: Any) -> list[str]:
+    """Primaries, transfer, matrix, range; empty where the file does not say."""
+    return [
+        names.get(int(number), str(int(number)))
+        for names, number in (
+            (_PRIMARIES, context.color_primaries),
+            (_TRANSFERS, context.color_trc),
+            (_MATRICES, context.colorspace),
+            (_RANGES, context.color_range),
+        )
+    ]
 
 
 def _audio(stream: Any, extent: Extent, whole_s: float) -> dict[str, Any]:

@@ -159,5 +159,6 @@ def _environment() -> dict[str, str]:
     # One thread: numpy's idle ones spin, and take CPU from the encoder.
     return {
         "OPENBLAS_NUM_THREADS": "1",
+        "SVT_LOG": "1",  # errors only: its chatter would be taken for what went wrong
         **{name: os.environ[name] for name in kept if name in os.environ},
     }

@@ -45,7 +45,7 @@ def draw(order: Clip) -> Iterator[Frame]:
     first, last, stage = _ends(order, image.size)
     # More pixels than the closest view shows are only noise to the sampler: shrink once.
     finest = min(1.0, order.width / min(first.width, last.width))
-    size = canvas.even((stage[0] * finest, stage[1] * finest))
+    size = canvas.whole((stage[0] * finest, stage[1] * finest))
     if order.bars is None:
         largest = picture.resized(image, size)
     else:
@@ -74,13 +74,13 @@ def _levels(largest: Image.Image, stage: Size, widest_step: float) -> list[Level
     levels = []
     image = largest
     while True:
-        # Sides are rounded to even numbers, so width and height may differ in scale by a hair.
+        # Sides are rounded to whole pixels, so width and height may differ in scale by a hair.
         scale = (image.width / stage[0], image.height / stage[1])
         levels.append(Level(to_planes(image), scale))
         widest_step /= 2
         if widest_step < render.FINEST_STEP:
             return levels
-        image = picture.resized(image, canvas.even((image.width / 2, image.height / 2)))
+        image = picture.resized(image, canvas.whole((image.width / 2, image.height / 2)))
 
 
 def keep_memory() -> None:

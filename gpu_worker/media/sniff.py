@@ -26,7 +26,7 @@ def _format(demuxer: str, *kinds: Kind) -> Format:
     return Format(demuxer, frozenset(kinds))
 
 
-_MOV = _format("mov", "video", "audio")
+MP4 = _format("mov", "video", "audio")
 _MATROSKA = _format("matroska", "video", "audio")
 _PREFIXES = (
     (b"\x1a\x45\xdf\xa3", _MATROSKA),
@@ -76,7 +76,7 @@ def identify(head: bytes) -> Format | None:
     if head[4:8] in _MOV_ATOMS:
         if head[4:8] == b"ftyp" and head[8:12] in _AVIF_BRANDS:
             return _format("AVIF", "image")
-        return _MOV
+        return MP4
     for prefix, found in _PREFIXES:
         if head.startswith(prefix):
             return found

@@ -7,11 +7,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from apigpu.video.v1.job_pb2 import EncoderUse, Output
+from apigpu.video.v1.job_pb2 import Color, Output
 
 from apigpu_common.errors import InternalError, InvalidInput
 from gpu_worker.media.concurrency import both
-from gpu_worker.media.probe import MediaInfo, probe
+from gpu_worker.media.probe import ColorTags, MediaInfo, probe
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,16 @@ class Expected:
     """What the file must be to count as done.
 
     video_s, audio_s: how long picture and sound play, within `tolerance_s`; audio_s None:
-    there is no sound. frames: exactly so many pictures; None: not known beforehand.
+    there is no sound. frames: exactly so many pictures; None: not known beforehand. codec,
+    color: of the picture; None: as it comes.
     """
 
     video_s: float
     audio_s: float | None = None
     frames: int | None = None
     tolerance_s: float = 0.05
+    codec: str | None = None
+    color: ColorTags | None = None
 
 
 class VerificationFailed(InternalError):
@@ -37,20 +40,25 @@ class VerificationFailed(InternalError):
         )
 
 
-async def verify(path: Path, expected: Expected, encoder: EncoderUse) -> Output:
-    """Measure the MP4 file at `path`. Raises VerificationFailed."""
+async def verify(path: Path, expected: Expected) -> Output:
+    """Measure the MP4 file at `path`. Raises VerificationFailed. Who made it, the caller knows."""
     try:
         info, digest = await both(probe(path, "video", ""), asyncio.to_thread(_sha256, path))
     except (InvalidInput, OSError) as error:
         raise VerificationFailed("it cannot be read") from error
     _compare(info, expected)
-    return _output(path, info, digest, encoder)
+    return _output(path, info, digest)
 
 
 def _compare(info: MediaInfo, expected: Expected) -> None:
     assert info.video is not None
     if expected.frames is not None and info.video.frame_count != expected.frames:
         raise VerificationFailed(f"{info.video.frame_count} frames instead of {expected.frames}")
+    if expected.codec is not None and info.video.codec != expected.codec:
+        raise VerificationFailed(f"{info.video.codec} instead of {expected.codec}")
+    if expected.color is not None and info.video.color != expected.color:
+        told, wanted = "/".join(info.video.color), "/".join(expected.color)
+        raise VerificationFailed(f"its colours are tagged {told} instead of {wanted}")
     _compare_length("the picture", info.video.duration_s, expected.video_s, expected.tolerance_s)
     if (info.audio is None) != (expected.audio_s is None):
         raise VerificationFailed("the sound is missing" if info.audio is None else "it has sound")
@@ -63,7 +71,7 @@ def _compare_length(what: str, measured_s: float, wanted_s: float, tolerance_s: 
         raise VerificationFailed(f"{what} lasts {measured_s:.3f} s instead of {wanted_s:.3f} s")
 
 
-def _output(path: Path, info: MediaInfo, digest: str, encoder: EncoderUse) -> Output:
+def _output(path: Path, info: MediaInfo, digest: str) -> Output:
     video, audio = info.video, info.audio
     assert video is not None
     output = Output(
@@ -76,12 +84,15 @@ def _output(path: Path, info: MediaInfo, digest: str, encoder: EncoderUse) -> Ou
         height=video.height,
         video_codec=video.codec,
         pixel_format=video.pixel_format,
-        encoder=encoder,
+        video_profile=video.profile,
+        color=Color(**video.color._asdict()),
     )
     output.duration.FromNanoseconds(round(video.duration_s * 1e9))
     if audio is not None:
         output.audio_codec = audio.codec
         output.audio_duration.FromNanoseconds(round(audio.duration_s * 1e9))
+        difference_s = audio.duration_s - video.duration_s
+        output.audio_video_difference.FromNanoseconds(round(difference_s * 1e9))
     return output
 
 

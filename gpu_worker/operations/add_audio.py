@@ -1,5 +1,5 @@
-"""A video gets another soundtrack and ends with the shorter of the two. Where it can be, the
-picture is copied as it is: no loss, and many times faster."""
+"""A video gets another soundtrack. Where it can be, the picture is copied as it is: no loss, and
+many times faster."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from apigpu.video.v1 import job_pb2
-from apigpu.video.v1.job_pb2 import EncoderUse, Output
+from apigpu.video.v1 import operations_pb2 as contract
+from apigpu.video.v1.job_pb2 import EncoderUse, Loudness, Output, Warning
+from apigpu.video.v1.operations_pb2 import AddAudio
 from apigpu.worker.v1.worker_service_pb2 import Task
 
-from gpu_worker.media import ffmpeg, mp4
+from gpu_worker.media import ffmpeg, loudness, mp4, sniff
 from gpu_worker.media.concurrency import both
-from gpu_worker.media.encoders import Profile
+from gpu_worker.media.encoders import EncodeOptions
 from gpu_worker.media.probe import AudioStream, MediaInfo, VideoStream, probe
 from gpu_worker.media.process import CODING, ChildFailed, Limits
 from gpu_worker.media.verify import Expected, VerificationFailed, verify
 from gpu_worker.operations.base import ItemContext
 from gpu_worker.operations.failures import encoding_failed
+from gpu_worker.operations.soundtrack import COPYABLE, Plan, cannot_copy, plan
 from gpu_worker.operations.stages import ENCODING, stage
 
 log = logging.getLogger(__name__)
 
-# Pictures that an MP4 file can hold, and players expect there, as they are: with the name that
-# they expect it under, where FFmpeg would not choose it by itself.
-_COPYABLE = {"h264": "", "hevc": "hvc1", "av1": "", "mpeg4": "", "vp9": ""}
-# Files that do not say when a picture is shown: only a decoder finds its order.
-_WITHOUT_TIMES = frozenset({"avi"})
 _AUDIO_BITRATE = "192k"
 # Fine enough for every frame rate and sample rate: cuts are exact.
 _TIMESCALE = "90000"
 _AAC_FRAME_SAMPLES = 1024
+_NOT_EXACT = "a copy of the picture would not be exact"
 
 
 async def add_audio(task: Task, item_id: str, context: ItemContext) -> Output:
@@ -48,13 +47,23 @@ async def add_audio(task: Task, item_id: str, context: ItemContext) -> Output:
         probe(video_path, "video", "add_audio.video"),
         probe(audio_path, "audio", "add_audio.audio"),
     )
-    return await _Mux(context, video_path, picture, audio_path, sound).make()
+    mux = _Mux(request, context, video_path, picture, audio_path, sound)
+    return await mux.make(plan(request, picture, sound))
+
+
+@dataclass(frozen=True)
+class _Gain:
+    """What is done to the sound's loudness; db None: nothing was asked for."""
+
+    db: float | None = None
+    warning: str = ""
 
 
 @dataclass(frozen=True)
 class _Mux:
     """One picture and one sound on their way into one file."""
 
+    request: AddAudio
     context: ItemContext
     video_path: Path
     picture: MediaInfo
@@ -71,76 +80,132 @@ class _Mux:
         assert self.sound.audio is not None
         return self.sound.audio
 
-    @property
-    def length_s(self) -> float:
-        return min(self.video.duration_s, self.audio.duration_s)
+    async def make(self, plan: Plan) -> Output:
+        gain = await self._gain(plan)
+        output = await self._make_picture(plan, gain)
+        output.loudness.CopyFrom(await self._loudness(output))
+        if gain.db is not None:
+            output.loudness.gain = gain.db
+        if gain.warning:
+            output.warnings.append(
+                Warning(reason="LOUDNESS_TARGET_NOT_REACHED", message=gain.warning)
+            )
+        return output
 
-    @property
-    def frames(self) -> int:
-        return round(self.length_s * self.video.frame_rate)
-
-    async def make(self) -> Output:
+    async def _make_picture(self, plan: Plan, gain: _Gain) -> Output:
         """Copy the picture; where that is not possible or not exact, encode it."""
-        if self.video.codec not in _COPYABLE or self.picture.format.demuxer in _WITHOUT_TIMES:
-            return await self._encode("")
+        if plan.encode_why:
+            return await self._encode(plan, gain, plan.encode_why)
         try:
-            return await self._copy()
+            return await self._copy(plan, gain)
         except (ChildFailed, VerificationFailed) as error:
-            log.warning("a picture could not be copied, and is encoded: %s", error)
-            return await self._encode("the picture cannot be copied exactly")
+            log.warning("a picture could not be copied: %s", error)
+            if self.request.video_mode == contract.VIDEO_MODE_COPY:
+                raise cannot_copy(_NOT_EXACT) from None
+            return await self._encode(plan, gain, _NOT_EXACT)
 
-    async def _copy(self) -> Output:
-        tag = _COPYABLE[self.video.codec]
-        await self._run(["-c:v", "copy", *(["-tag:v", tag] if tag else [])], CODING)
-        return await self._verify(EncoderUse(requested="copy", used="copy"))
+    async def _copy(self, plan: Plan, gain: _Gain) -> Output:
+        tag = COPYABLE[self.video.codec]
+        await self._run(plan, gain, ["-c:v", "copy", *(["-tag:v", tag] if tag else [])], CODING)
+        output = await self._verify(plan, self.video.codec)
+        output.encoder.CopyFrom(EncoderUse(requested="copy", used="copy"))
+        return output
 
-    async def _encode(self, why: str) -> Output:
-        """why: copying was tried, and this is what came of it; empty: it was not."""
-        tools = self.context.tools
+    async def _encode(self, plan: Plan, gain: _Gain, why: str) -> Output:
+        """why: the picture is not copied."""
 
-        async def run(profile: Profile) -> None:
-            options = tools.options(profile, float(self.video.frame_rate))
+        async def run(encoder: EncodeOptions) -> Output:
             # Only the decoder knows for certain when the first picture is shown.
-            await self._run(["-vf", "setpts=PTS-STARTPTS", *options], profile.limits)
+            graph = "setpts=PTS-STARTPTS"
+            if plan.picture == "pad":
+                graph += ",tpad=stop=-1:stop_mode=clone"
+            options = ["-vf", graph, *encoder.arguments(float(self.video.frame_rate))]
+            await self._run(plan, gain, options, encoder.limits)
+            return await self._verify(plan, encoder.profile.codec_name)
 
         try:
-            use = await tools.encode(run)
+            output = await self.context.tools.encode(
+                run, self.request.encoding, plan.length_s, "add_audio.encoding"
+            )
         except ChildFailed as error:
             raise encoding_failed(error, "add_audio.video") from error
-        if why:
-            reasons = "; ".join(filter(None, (why, use.reason)))
-            use = EncoderUse(requested="copy", used=use.used, reason=reasons)
-        return await self._verify(use)
+        if self.request.video_mode != contract.VIDEO_MODE_ENCODE:
+            use = output.encoder
+            use.reason = "; ".join(filter(None, (f"not copied: {why}", use.reason)))
+        return output
 
-    async def _run(self, video_options: Sequence[str], limits: Limits) -> None:
-        context = self.context
-        context.report(stage(job_pb2.STAGE_ENCODING, frames_total=self.frames))
+    async def _run(
+        self, plan: Plan, gain: _Gain, video_options: Sequence[str], limits: Limits
+    ) -> None:
+        context, frames = self.context, plan.frames(self.video)
+        context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
+        again = ["-stream_loop", "-1"] if plan.picture == "loop" else []
+        # Times stay as they are in the files; the first picture, and the first sample that is
+        # heard, are moved to 0.
         await ffmpeg.run(
             context.tools.ffmpeg,
             [
-                # Times stay as they are in the files, and the first picture is moved to 0.
-                *("-copyts", "-itsoffset", f"{-self.video.start_s:.6f}"),
+                *("-copyts", *again, "-an", "-itsoffset", f"{-self.video.start_s:.6f}"),
                 *ffmpeg.safe_input(self.video_path, self.picture.format),
+                *("-itsoffset", f"{-max(0.0, self.audio.start_s):.6f}"),
                 *ffmpeg.safe_input(self.audio_path, self.sound.format),
                 *("-map", f"0:{self.video.index}", "-map", f"1:{self.audio.index}"),
-                *("-t", f"{self.length_s:.6f}", *video_options),
-                # The first sample is moved to 0, too.
-                *("-af", "asetpts=PTS-STARTPTS", "-c:a", "aac", "-b:a", _AUDIO_BITRATE),
+                *("-t", f"{plan.length_s:.6f}", *video_options),
+                *self._sound_options(plan, gain),
                 *("-map_metadata", "0", "-movie_timescale", _TIMESCALE),
                 *("-movflags", "+faststart", str(context.result)),
             ],
             cwd=context.workspace,
             limits=limits,
             on_report=lambda report: context.report(
-                ffmpeg.encode_progress(report, self.frames, ENCODING)
+                ffmpeg.encode_progress(report, frames, ENCODING)
             ),
         )
-        await asyncio.to_thread(mp4.end_at, context.result, self.length_s)
+        await asyncio.to_thread(mp4.end_at, context.result, plan.length_s)
 
-    async def _verify(self, use: EncoderUse) -> Output:
+    def _sound_options(self, plan: Plan, gain: _Gain) -> list[str]:
+        if plan.copy_sound:
+            return ["-c:a", "copy"]
+        filters = ["asetpts=PTS-STARTPTS"]
+        if gain.db is not None:
+            filters.append(f"volume={gain.db:.4f}dB")
+        if plan.sound == "pad":
+            filters.append("apad")
+        if plan.sound == "loop":
+            samples = round(self.audio.duration_s * self.audio.sample_rate)
+            filters.append(f"aloop=loop=-1:size={samples}")
+        return ["-af", ",".join(filters), "-c:a", "aac", "-b:a", _AUDIO_BITRATE]
+
+    async def _gain(self, plan: Plan) -> _Gain:
+        """What brings the sound, as far as it is heard, to the loudness that was asked for."""
+        if not self.request.HasField("loudness"):
+            return _Gain()
+        heard_s = min(plan.length_s, self.audio.duration_s)
+        source = ffmpeg.safe_input(self.audio_path, self.sound.format)
+        return _Gain(
+            *loudness.gain_db(
+                await self._measure(source, self.audio.index, heard_s), self.request.loudness
+            )
+        )
+
+    async def _loudness(self, output: Output) -> Loudness:
+        """Of the finished file."""
+        length_s = output.audio_duration.ToMilliseconds() / 1000
+        made = sniff.MP4
+        return await self._measure(ffmpeg.safe_input(self.context.result, made), 1, length_s)
+
+    async def _measure(self, source: Sequence[str], stream: int, length_s: float) -> Loudness:
+        tools, workspace = self.context.tools, self.context.workspace
+        try:
+            return await loudness.measure(tools.ffmpeg, source, stream, length_s, workspace)
+        except ChildFailed as error:
+            raise encoding_failed(error, "add_audio.audio") from error
+
+    async def _verify(self, plan: Plan, codec: str) -> Output:
         """A picture ends with a frame, and sound with a frame of AAC."""
-        self.context.report(stage(job_pb2.STAGE_VERIFYING, self.frames, self.frames))
+        frames = plan.frames(self.video)
+        self.context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
         picture_s = float(1 / self.video.frame_rate)
         tolerance_s = max(picture_s, _AAC_FRAME_SAMPLES / self.audio.sample_rate)
-        expected = Expected(self.length_s, self.length_s, tolerance_s=tolerance_s)
-        return await verify(self.context.result, expected, use)
+        expected = Expected(plan.length_s, plan.length_s, tolerance_s=tolerance_s, codec=codec)
+        return await verify(self.context.result, expected)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from apigpu.video.v1 import job_pb2
-from apigpu.video.v1.job_pb2 import EncoderUse, Output
+from apigpu.video.v1.job_pb2 import Output
 from apigpu.worker.v1.worker_service_pb2 import Task
 
 from gpu_worker.media import ffmpeg, subtitles
 from gpu_worker.media.concurrency import both
-from gpu_worker.media.encoders import Profile
-from gpu_worker.media.probe import AudioStream, MediaInfo, VideoStream, probe
+from gpu_worker.media.encoders import EncodeOptions
+from gpu_worker.media.probe import AudioStream, MediaInfo, probe
 from gpu_worker.media.process import ChildFailed
 from gpu_worker.media.verify import Expected, verify
 from gpu_worker.operations.base import ItemContext
@@ -46,38 +47,42 @@ async def caption(task: Task, item_id: str, context: ItemContext) -> Output:
         "caption.subtitles",
     )
     frames = video.frame_count
-    context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
-    use = await _encode(context, video_path, info, video)
-    context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
-    audio_s = info.audio.duration_s if info.audio else None
-    expected = Expected(video.duration_s, audio_s, tolerance_s=_TOLERANCE_S)
-    return await verify(context.result, expected, use)
+    expected = Expected(
+        video.duration_s, info.audio.duration_s if info.audio else None, tolerance_s=_TOLERANCE_S
+    )
 
-
-async def _encode(
-    context: ItemContext, path: Path, info: MediaInfo, video: VideoStream
-) -> EncoderUse:
-    async def run(profile: Profile) -> None:
-        await ffmpeg.run(
-            context.tools.ffmpeg,
-            [
-                *ffmpeg.safe_input(path, info.format),
-                *("-map", f"0:{video.index}", "-vf", _filter(video.width, video.height)),
-                *context.tools.options(profile, float(video.frame_rate)),
-                *_audio_options(info.audio),
-                *("-map_metadata", "0", "-movflags", "+faststart", str(context.result)),
-            ],
-            cwd=context.workspace,
-            limits=profile.limits,
-            on_report=lambda report: context.report(
-                ffmpeg.encode_progress(report, video.frame_count, ENCODING)
-            ),
-        )
+    async def run(encoder: EncodeOptions) -> Output:
+        context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
+        await _burn(context, video_path, info, encoder)
+        context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
+        return await verify(context.result, replace(expected, codec=encoder.profile.codec_name))
 
     try:
-        return await context.tools.encode(run)
+        return await context.tools.encode(
+            run, request.encoding, video.duration_s, "caption.encoding"
+        )
     except ChildFailed as error:
         raise encoding_failed(error, "caption.video") from error
+
+
+async def _burn(context: ItemContext, path: Path, info: MediaInfo, encoder: EncodeOptions) -> None:
+    video = info.video
+    assert video is not None
+    await ffmpeg.run(
+        context.tools.ffmpeg,
+        [
+            *ffmpeg.safe_input(path, info.format),
+            *("-map", f"0:{video.index}", "-vf", _filter(video.width, video.height)),
+            *encoder.arguments(float(video.frame_rate)),
+            *_audio_options(info.audio),
+            *("-map_metadata", "0", "-movflags", "+faststart", str(context.result)),
+        ],
+        cwd=context.workspace,
+        limits=encoder.limits,
+        on_report=lambda report: context.report(
+            ffmpeg.encode_progress(report, video.frame_count, ENCODING)
+        ),
+    )
 
 
 def _filter(width: int, height: int) -> str:

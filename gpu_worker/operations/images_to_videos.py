@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 
 from apigpu.video.v1 import job_pb2
-from apigpu.video.v1.job_pb2 import EncoderUse, Output
+from apigpu.video.v1.job_pb2 import Output
 from apigpu.worker.v1.worker_service_pb2 import Task
 
 from apigpu_common.errors import InvalidInput
 from gpu_worker.media import ffmpeg, motion, refusal, sniff
 from gpu_worker.media.clip import Clip, renderer
-from gpu_worker.media.encoders import Profile
+from gpu_worker.media.encoders import EncodeOptions
+from gpu_worker.media.probe import ColorTags
 from gpu_worker.media.process import ChildFailed
 from gpu_worker.media.verify import Expected, verify
 from gpu_worker.operations import camera
@@ -25,6 +28,7 @@ _FRAME_RATE = 24.0
 # More would draw frames faster than any encoder takes them.
 _RENDER_THREADS = 4
 # The frames are that already. Said of the output alone, FFmpeg would convert them to it.
+_BT709 = ColorTags("bt709", "bt709", "bt709", "tv")
 _IS_BT709 = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 
 
@@ -46,36 +50,47 @@ async def images_to_videos(task: Task, item_id: str, context: ItemContext) -> Ou
     found = await asyncio.to_thread(sniff.require, path, "image", field)
     threads = min(context.tools.threads, _RENDER_THREADS)
     clip = Clip(str(path), found.demuxer, width, height, frames, move, bars, threads)
-    context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
-    use = await _encode(context, clip, rate, field)
-    context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
-    return await verify(context.result, Expected(float(frames / rate), frames=frames), use)
-
-
-async def _encode(context: ItemContext, clip: Clip, rate: Fraction, field: str) -> EncoderUse:
     source = await asyncio.to_thread(renderer, clip, context.workspace)
 
-    async def run(profile: Profile) -> None:
-        await ffmpeg.run(
-            context.tools.ffmpeg,
-            [
-                *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{clip.width}x{clip.height}"),
-                *("-framerate", str(rate), "-i", "pipe:0", "-vf", _IS_BT709),
-                *context.tools.options(profile, float(rate)),
-                *("-movflags", "+faststart", str(context.result)),
-            ],
-            cwd=context.workspace,
-            limits=profile.limits,
-            frames_from=source,
-            on_report=lambda report: context.report(
-                ffmpeg.encode_progress(report, clip.frames, ENCODING)
-            ),
+    async def run(encoder: EncodeOptions) -> Output:
+        context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
+        await _encode(context, clip, source, rate, encoder)
+        context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
+        expected = Expected(
+            float(frames / rate), frames=frames, codec=encoder.profile.codec_name, color=_BT709
         )
+        return await verify(context.result, expected)
 
     try:
-        return await context.tools.encode(run)
+        return await context.tools.encode(
+            run, request.encoding, float(frames / rate), "images_to_videos.encoding"
+        )
     except ChildFailed as error:
         refused = refusal.told(error.code, error.stderr)
         if refused is not None:
             raise InvalidInput(refused.reason, str(refused), field=field) from None
         raise encoding_failed(error, field) from error
+
+
+async def _encode(
+    context: ItemContext,
+    clip: Clip,
+    source: Sequence[str | Path],
+    rate: Fraction,
+    encoder: EncodeOptions,
+) -> None:
+    await ffmpeg.run(
+        context.tools.ffmpeg,
+        [
+            *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{clip.width}x{clip.height}"),
+            *("-framerate", str(rate), "-i", "pipe:0", "-vf", _IS_BT709),
+            *encoder.arguments(float(rate)),
+            *("-movflags", "+faststart", str(context.result)),
+        ],
+        cwd=context.workspace,
+        limits=encoder.limits,
+        frames_from=source,
+        on_report=lambda report: context.report(
+            ffmpeg.encode_progress(report, clip.frames, ENCODING)
+        ),
+    )

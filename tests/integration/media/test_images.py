@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from apigpu.video.v1 import job_pb2, operations_pb2
 from google.protobuf import json_format
 from PIL import Image
 
-from apigpu_common.errors import InvalidInput
-from gpu_worker.media.encoders import EncoderProbe
+from apigpu_common.errors import InvalidInput, PreconditionFailed
+from gpu_worker.media.encoder_choice import EncoderProbe
 from tests.media_samples import Gray, plane, watch
 from tests.requests import seconds
 from tests.studio import Studio, source
@@ -84,6 +85,10 @@ async def test_a_clip_has_exactly_the_frames_and_the_form_that_was_asked_for(
     assert len(seen.frames) == frames == made.output.frame_count
     assert (seen.frames[0].width, seen.frames[0].height) == (640, 360)
     assert (seen.codec, seen.pixel_format, seen.colors) == ("h264", "yuv420p", BT709)
+    assert made.output.video_profile == "High"
+    assert made.output.color == job_pb2.Color(
+        primaries="bt709", transfer="bt709", matrix="bt709", range="tv"
+    )
     expected_s = frames / told
     assert made.output.duration.ToNanoseconds() == pytest.approx(expected_s * 10**9, rel=0.001)
     assert made.output.frame_rate == pytest.approx(float(told))
@@ -292,6 +297,61 @@ async def test_every_stage_is_told_and_the_percent_never_falls(studio: Studio) -
     assert percents == sorted(percents)
     assert percents[-1] < 100, "what is not delivered yet is not finished"
     assert max(p.frames_done for p in made.progress) == 24
+
+
+@pytest.mark.parametrize(
+    ("codec", "name", "encoder", "tag"),
+    [
+        (operations_pb2.VIDEO_CODEC_HEVC, "hevc", "libx265", "hvc1"),
+        (operations_pb2.VIDEO_CODEC_AV1, "av1", "libsvtav1", "av01"),
+    ],
+)
+async def test_other_codecs_are_made_with_the_same_frames_and_colours(
+    studio: Studio,
+    codec: operations_pb2.VideoCodec.ValueType,
+    name: str,
+    encoder: str,
+    tag: str,
+) -> None:
+    path = dots(studio.folder / "a.png", (1280, 720), [(0.3, 0.4)])
+    image, batch = order(path, motion=operations_pb2.Motion(zoom=1))
+    batch.encoding.codec = codec
+    made = await studio.animate(image, item_id="it", batch=batch)
+    assert (made.output.video_codec, made.output.encoder.used) == (name, encoder)
+    assert made.output.encoder.reason, "hardware was preferred, and is not here"
+    assert tag.encode() in made.path.read_bytes()
+    seen = watch(made.path)
+    assert len(seen.frames) == 24
+    assert seen.colors == BT709
+    assert centre(seen.gray(0)) == pytest.approx((0.3 * 640, 0.4 * 360), abs=0.5)
+
+
+@pytest.mark.parametrize("codec", operations_pb2.VideoCodec.values()[1:])
+async def test_a_better_quality_makes_a_larger_file(
+    studio: Studio, codec: operations_pb2.VideoCodec.ValueType
+) -> None:
+    path = studio.folder / "noise.png"
+    Image.effect_noise((640, 360), 60).convert("RGB").save(path)
+    sizes = []
+    for quality in (15, 23, 40):
+        image, batch = order(path, 0.3)
+        batch.encoding.codec, batch.encoding.quality = codec, quality
+        made = await studio.animate(image, item_id="it", batch=batch)
+        sizes.append(made.output.size_bytes)
+        shutil.rmtree(studio.workspace)
+    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 3
+
+
+async def test_hardware_that_was_insisted_on_and_is_not_here_is_refused(studio: Studio) -> None:
+    path = dots(studio.folder / "a.png", (320, 180), [(0.5, 0.5)])
+    broken = EncoderProbe("h264_nvenc", False, "Cannot load libcuda.so.1")
+    image, batch = order(path, 0.2)
+    batch.encoding.encoder = operations_pb2.ENCODER_KIND_HARDWARE
+    with pytest.raises(PreconditionFailed) as error:
+        await studio.with_tools(encoders=(broken,)).animate(image, item_id="it", batch=batch)
+    assert error.value.reason == "ENCODER_NOT_AVAILABLE"
+    assert error.value.field == "images_to_videos.encoding.encoder"
+    assert "libcuda" in error.value.message
 
 
 async def test_without_nvenc_the_output_says_what_ran_instead(studio: Studio) -> None:

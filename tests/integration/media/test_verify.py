@@ -6,24 +6,23 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from apigpu.video.v1.job_pb2 import EncoderUse
 
+from gpu_worker.media.probe import ColorTags
 from gpu_worker.media.verify import Expected, VerificationFailed, verify
 from tests import media_samples
-
-USE = EncoderUse(requested="libx264", used="libx264")
 
 
 async def test_a_good_file_is_measured(tmp_path: Path) -> None:
     path = media_samples.video(tmp_path / "v.mp4", tone_hz=440)
-    output = await verify(path, Expected(2.0, 2.0, frames=48), USE)
+    output = await verify(path, Expected(2.0, 2.0, frames=48))
     assert output.frame_count == 48
     assert output.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert output.size_bytes == path.stat().st_size
     assert (output.width, output.height) == (320, 180)
     assert (output.video_codec, output.audio_codec) == ("h264", "aac")
     assert output.mime_type == "video/mp4"
-    assert output.encoder == USE
+    assert output.video_profile == "Constrained Baseline" or output.video_profile == "Main"
+    assert output.audio_video_difference.ToMilliseconds() == pytest.approx(0, abs=25)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +32,8 @@ async def test_a_good_file_is_measured(tmp_path: Path) -> None:
         Expected(1.9, 2.0),
         Expected(2.0, 1.9),
         Expected(2.0, None),
+        Expected(2.0, 2.0, codec="hevc"),
+        Expected(2.0, 2.0, color=ColorTags("bt709", "bt709", "bt709", "tv")),
     ],
 )
 async def test_a_file_of_another_length_or_with_other_streams_fails(
@@ -40,14 +41,14 @@ async def test_a_file_of_another_length_or_with_other_streams_fails(
 ) -> None:
     path = media_samples.video(tmp_path / "v.mp4", tone_hz=440)
     with pytest.raises(VerificationFailed) as error:
-        await verify(path, expected, USE)
+        await verify(path, expected)
     assert error.value.retryable
 
 
 async def test_a_silent_file_fails_where_sound_was_promised(tmp_path: Path) -> None:
     path = media_samples.video(tmp_path / "v.mp4")
     with pytest.raises(VerificationFailed):
-        await verify(path, Expected(2.0, 2.0), USE)
+        await verify(path, Expected(2.0, 2.0))
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.97])
@@ -56,9 +57,9 @@ async def test_a_file_that_is_not_complete_fails(tmp_path: Path, keep: float) ->
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
     with pytest.raises(VerificationFailed):
-        await verify(path, Expected(2.0, frames=48), USE)
+        await verify(path, Expected(2.0, frames=48))
 
 
 async def test_a_file_that_is_not_there_fails(tmp_path: Path) -> None:
     with pytest.raises(VerificationFailed):
-        await verify(tmp_path / "nothing.mp4", Expected(2.0), USE)
+        await verify(tmp_path / "nothing.mp4", Expected(2.0))

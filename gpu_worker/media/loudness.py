@@ -1,0 +1,65 @@
+"""How loud a sound is, by EBU R 128: measured by FFmpeg's ebur128 filter in a child process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from apigpu.video.v1.job_pb2 import Loudness
+from apigpu.video.v1.operations_pb2 import LoudnessTarget
+
+from gpu_worker.media import ffmpeg
+
+_TRUE_PEAK_DBTP = -1.0
+# The gate of R 128: below it there is only silence.
+_SILENCE_LUFS = -70.0
+_VALUES = {
+    "integrated": re.compile(r"\bI: +(-?[\d.]+) LUFS"),
+    "range": re.compile(r"\bLRA: +(-?[\d.]+) LU\b"),
+    "true_peak": re.compile(r"\bPeak: +(-?[\d.]+) dBFS"),
+}
+
+
+async def measure(
+    binary: Path, source: Sequence[str], stream: int, length_s: float, cwd: Path
+) -> Loudness:
+    """Of the first `length_s` seconds of a stream.
+
+    source: FFmpeg's arguments that open the file. Raises ChildFailed.
+    """
+    log = await ffmpeg.run(
+        binary,
+        [
+            *source,
+            *("-map", f"0:{stream}", "-t", f"{length_s:.6f}", "-loglevel", "info"),
+            *("-af", "ebur128=peak=true:framelog=quiet", "-f", "null", "-"),
+        ],
+        cwd=cwd,
+    )
+    return parse(log)
+
+
+def parse(log: str) -> Loudness:
+    """The summary at the end of the filter's log; of silence, nothing is set."""
+    summary = log.rpartition("Summary:")[2]
+    found = {name: pattern.search(summary) for name, pattern in _VALUES.items()}
+    values = {name: float(match[1]) for name, match in found.items() if match is not None}
+    if values.get("integrated", _SILENCE_LUFS) <= _SILENCE_LUFS:
+        return Loudness()
+    return Loudness(**values)
+
+
+def gain_db(source: Loudness, target: LoudnessTarget) -> tuple[float, str]:
+    """The one gain that brings a sound to its target, and why it is not enough, if it is not."""
+    if not source.HasField("integrated"):
+        return 0.0, "The sound is silent: no gain makes it louder."
+    wanted = target.integrated - source.integrated
+    highest = target.true_peak if target.HasField("true_peak") else _TRUE_PEAK_DBTP
+    allowed = highest - source.true_peak if source.HasField("true_peak") else wanted
+    if wanted <= allowed:
+        return wanted, ""
+    return allowed, (
+        f"{target.integrated:g} LUFS would drive peaks beyond {highest:g} dBTP: the gain is"
+        f" {allowed:+.1f} dB instead of {wanted:+.1f} dB."
+    )
