@@ -13,7 +13,7 @@ import grpc
 from apigpu.video.v1 import video_service_pb2 as rpc
 from apigpu.video.v1.file_pb2 import File
 from apigpu.video.v1.job_pb2 import Job, JobEvent
-from apigpu.video.v1.operations_pb2 import ImagesToVideos, MediaSource
+from apigpu.video.v1.operations_pb2 import AddAudio, Caption, ImagesToVideos, MediaSource
 from apigpu.video.v1.video_service_pb2_grpc import VideoServiceStub
 
 from apigpu_client import channel, jobs, transfer
@@ -173,16 +173,33 @@ class VideoClient:
         return jobs.images_to_videos(clips, durations_s, batch or ImagesToVideos())
 
     async def caption(
-        self, video: str | Path, subtitles: str | Path, on_upload: OnUpload | None = None
+        self,
+        video: str | Path,
+        subtitles: str | Path,
+        request: Caption | None = None,
+        fonts: Sequence[str | Path] = (),
+        on_upload: OnUpload | None = None,
     ) -> Job:
-        """A job that burns captions into a video; give it to `run` or `create_job`."""
-        return jobs.caption(*await self.sources([video, subtitles], on_upload))
+        """A job that puts captions on a video; give it to `run` or `create_job`.
+
+        request: style, mode and all else but the media.
+        """
+        picture, text, *faces = await self.sources([video, subtitles, *fonts], on_upload)
+        return jobs.caption(picture, text, faces, request or Caption())
 
     async def add_audio(
-        self, video: str | Path, audio: str | Path, on_upload: OnUpload | None = None
+        self,
+        video: str | Path,
+        audio: str | Path,
+        request: AddAudio | None = None,
+        on_upload: OnUpload | None = None,
     ) -> Job:
-        """A job that replaces a video's sound; give it to `run` or `create_job`."""
-        return jobs.add_audio(*await self.sources([video, audio], on_upload))
+        """A job that replaces a video's sound; give it to `run` or `create_job`.
+
+        request: where it ends, how loud it is and all else but the media.
+        """
+        picture, sound = await self.sources([video, audio], on_upload)
+        return jobs.add_audio(picture, sound, request or AddAudio())
 
 
 def _is_local(media: str) -> bool:

@@ -45,9 +45,17 @@ def images_to_videos(
     return job
 
 
-def caption(video: MediaSource, subtitles: MediaSource) -> Job:
-    return Job(caption=Caption(video=video, subtitles=subtitles))
+def caption(
+    video: MediaSource, subtitles: MediaSource, fonts: Sequence[MediaSource], request: Caption
+) -> Job:
+    """request: all but the media."""
+    job = Job(caption=request)
+    job.caption.MergeFrom(Caption(video=video, subtitles=subtitles, fonts=fonts))
+    return job
 
 
-def add_audio(video: MediaSource, audio: MediaSource) -> Job:
-    return Job(add_audio=AddAudio(video=video, audio=audio))
+def add_audio(video: MediaSource, audio: MediaSource, request: AddAudio) -> Job:
+    """request: all but the media."""
+    job = Job(add_audio=request)
+    job.add_audio.MergeFrom(AddAudio(video=video, audio=audio))
+    return job

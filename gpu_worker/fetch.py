@@ -113,8 +113,10 @@ class Fetcher:
         limits = {
             "image": self._settings.max_image_bytes,
             "subtitles": self._settings.max_subtitles_bytes,
+            "fonts": self._settings.max_font_bytes,
         }
-        return limits.get(field.rpartition(".")[2], self._settings.max_input_bytes)
+        kind = field.rpartition(".")[2].partition("[")[0]  # "fonts" of "caption.fonts[0]"
+        return limits.get(kind, self._settings.max_input_bytes)
 
 
 def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:

@@ -65,6 +65,9 @@ class WorkerSettings(BaseSettings):
     max_subtitles_bytes: int = Field(
         default=8 * _MIB, gt=0, description="Longest captions that are fetched, in bytes."
     )
+    max_font_bytes: int = Field(
+        default=32 * _MIB, gt=0, description="Longest font that is fetched, in bytes."
+    )
     fetch_timeout_s: float = Field(
         default=1800.0, gt=0, description="Longest time for fetching one input, in seconds."
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from apigpu.video.v1 import job_pb2, operations_pb2
 from apigpu.worker.v1.worker_service_pb2 import Task
+from google.protobuf import json_format
 
 from gpu_worker.media.encoders import Toolbox
 from gpu_worker.operations import OPERATIONS
@@ -52,12 +54,17 @@ class Studio:
     async def _fetch(self, wanted: operations_pb2.MediaSource, field_path: str) -> Path:
         return Path(wanted.uri.removeprefix("https://media.example"))
 
-    async def caption(self, video: Path, subtitles: Path) -> Made:
+    async def caption(self, video: Path, subtitles: Path, **asked: Any) -> Made:
+        """asked: further fields of the request, as in its JSON form; fonts as paths."""
         caption = operations_pb2.Caption(video=source(video), subtitles=source(subtitles))
+        caption.fonts.extend(source(font) for font in asked.pop("fonts", ()))
+        json_format.ParseDict(asked, caption)
         return await self.make(Task(caption=caption))
 
-    async def add_audio(self, video: Path, audio: Path) -> Made:
+    async def add_audio(self, video: Path, audio: Path, **asked: Any) -> Made:
+        """asked: further fields of the request, as in its JSON form."""
         request = operations_pb2.AddAudio(video=source(video), audio=source(audio))
+        json_format.ParseDict(asked, request)
         return await self.make(Task(add_audio=request))
 
     async def animate(

@@ -13,6 +13,7 @@ from apigpu_client.cli import options as common
 from apigpu_client.cli.encoding import encoded, encoding
 from apigpu_client.cli.making import make
 from apigpu_client.cli.options import Options
+from apigpu_client.cli.words import Words
 
 _FITS = {
     "cover": contract.FIT_COVER,
@@ -36,18 +37,9 @@ def _pair(form: str, kind: Callable[[str], Any], separator: str) -> Callable[...
     return parse
 
 
-def _names(enum: Any, prefix: str) -> dict[str, int]:
-    """The words for an enum's values: "up-left" for PAN_DIRECTION_UP_LEFT."""
-    return {
-        name.removeprefix(prefix).lower().replace("_", "-"): value
-        for name, value in enum.items()
-        if value
-    }
-
-
-_ZOOM_DIRECTIONS = _names(contract.ZoomDirection, "ZOOM_DIRECTION_")
-_PANS = _names(contract.PanDirection, "PAN_DIRECTION_")
-_EASINGS = _names(contract.Easing, "EASING_")
+_ZOOM_DIRECTIONS = Words(contract.ZoomDirection, "ZOOM_DIRECTION_")
+_PANS = Words(contract.PanDirection, "PAN_DIRECTION_")
+_EASINGS = Words(contract.Easing, "EASING_")
 
 
 @click.command()
@@ -56,11 +48,11 @@ _EASINGS = _names(contract.Easing, "EASING_")
 @click.option("--zoom", type=float, help="How much closer the closest view is. Default: 1.324.")
 @click.option(
     "--zoom-direction",
-    type=click.Choice(list(_ZOOM_DIRECTIONS)),
+    type=_ZOOM_DIRECTIONS.choice,
     help="Default: in; hold with --pan.",
 )
-@click.option("--pan", type=click.Choice(list(_PANS)), help="Where the view travels.")
-@click.option("--easing", type=click.Choice(list(_EASINGS)), help="Default: linear.")
+@click.option("--pan", type=_PANS.choice, help="Where the view travels.")
+@click.option("--easing", type=_EASINGS.choice, help="Default: linear.")
 @click.option(
     "--focal-point",
     callback=_pair("0.5,0.3", float, ","),
@@ -125,15 +117,11 @@ def _motion(
     """The move, or None where the service's default will do."""
     motion = Motion(
         zoom=zoom,
-        zoom_direction=_value(_ZOOM_DIRECTIONS, zoom_direction),
-        pan=_value(_PANS, pan),
-        easing=_value(_EASINGS, easing),
+        zoom_direction=_ZOOM_DIRECTIONS.value(zoom_direction),
+        pan=_PANS.value(pan),
+        easing=_EASINGS.value(easing),
     )
     if focal_point is not None:
         motion.focal_point.x, motion.focal_point.y = focal_point
         motion.focal_point.SetInParent()
     return motion if motion.ByteSize() else None
-
-
-def _value(names: dict[str, int], name: str | None) -> Any:
-    return names[name] if name else 0

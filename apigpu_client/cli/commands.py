@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import click
 
-from apigpu_client.cli import animate, looking, making
+from apigpu_client.cli import add_audio, animate, caption, looking, making
 from apigpu_client.cli import options as common
 from apigpu_client.cli.options import Options
 
@@ -19,9 +19,9 @@ def main() -> None:
 
 
 for _command in (
-    making.caption,
+    caption.caption,
     animate.animate,
-    making.add_audio,
+    add_audio.add_audio,
     making.run,
     looking.watch,
     looking.get,

@@ -9,15 +9,10 @@ import click
 from apigpu.video.v1 import operations_pb2 as contract
 from apigpu.video.v1.operations_pb2 import VideoEncoding
 
-_CODECS = {
-    "h264": contract.VIDEO_CODEC_H264,
-    "hevc": contract.VIDEO_CODEC_HEVC,
-    "av1": contract.VIDEO_CODEC_AV1,
-}
-_KINDS = {
-    "hardware": contract.ENCODER_KIND_HARDWARE,
-    "software": contract.ENCODER_KIND_SOFTWARE,
-}
+from apigpu_client.cli.words import Words
+
+_CODECS = Words(contract.VideoCodec, "VIDEO_CODEC_")
+_KINDS = Words(contract.EncoderKind, "ENCODER_KIND_")
 
 Command = Callable[..., Any]
 
@@ -25,11 +20,11 @@ Command = Callable[..., Any]
 def encoding(command: Command) -> Command:
     """Adds --codec, --quality and --encoder; `encoded` makes a message of their values."""
     for option in (
-        click.option("--encoder", type=click.Choice(list(_KINDS)), help="Default: what works."),
+        click.option("--encoder", type=_KINDS.choice, help="Default: what works."),
         click.option(
             "--quality", type=int, help="1 (best) to 51, as x264's CRF counts. Default: 23."
         ),
-        click.option("--codec", type=click.Choice(list(_CODECS)), help="Default: h264."),
+        click.option("--codec", type=_CODECS.choice, help="Default: h264."),
     ):
         command = option(command)
     return command
@@ -39,8 +34,4 @@ def encoded(codec: str | None, quality: int | None, encoder: str | None) -> Vide
     """The contract's message, or None where nothing was asked for."""
     if codec is None and quality is None and encoder is None:
         return None
-    return VideoEncoding(
-        codec=_CODECS[codec] if codec else contract.VIDEO_CODEC_UNSPECIFIED,
-        quality=quality,
-        encoder=_KINDS[encoder] if encoder else contract.ENCODER_KIND_UNSPECIFIED,
-    )
+    return VideoEncoding(codec=_CODECS.value(codec), quality=quality, encoder=_KINDS.value(encoder))

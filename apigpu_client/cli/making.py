@@ -37,29 +37,6 @@ def make(options: Options, results: int, build: Callable[[Session], Awaitable[Jo
 
 
 @click.command()
-@click.argument("video")
-@click.argument("subtitles")
-@common.making
-@click.pass_obj
-def caption(options: Options, video: str, subtitles: str) -> None:
-    """Burn SUBTITLES (SRT, VTT, ASS) into VIDEO."""
-    make(options, 1, lambda session: session.client.caption(video, subtitles, session.uploading))
-
-
-@click.command("add-audio")
-@click.argument("video")
-@click.argument("audio")
-@common.making
-@click.pass_obj
-def add_audio(options: Options, video: str, audio: str) -> None:
-    """Give VIDEO the sound of AUDIO.
-
-    The result ends with the shorter of the two.
-    """
-    make(options, 1, lambda session: session.client.add_audio(video, audio, session.uploading))
-
-
-@click.command()
 @click.argument("spec", type=click.File(encoding="utf-8"))
 @common.making
 @click.pass_obj

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import dataclass
 
 import pysubs2
 from PIL import ImageColor
 
-from gpu_worker.media import encodings
+from gpu_worker.media import ass_style, encodings
+from gpu_worker.media.captions_order import Look
 from gpu_worker.media.refusal import Refused
 
 MAX_BYTES = 8 * 1024 * 1024
-FONT = "Noto Sans"
 
 # Every repetition is bounded, so that no text makes a search slow.
 _SRT_TIME = re.compile(r"\d{1,3}:\d\d:\d\d[,.]\d{1,3} *--> *\d{1,3}:\d\d:\d\d[,.]\d{1,3}")
@@ -27,8 +28,16 @@ _PLACE = re.compile(r"\{\\an([1-9])\}")
 _OPEN, _CLOSE = "\ue000", "\ue001"
 
 
-def to_ass(data: bytes, width: int, height: int) -> str:
-    """The captions as an ASS file for a video of that size. Raises Refused."""
+@dataclass(frozen=True)
+class Captions:
+    """kind: "srt", "vtt" or "ass", what they were."""
+
+    subtitles: pysubs2.SSAFile
+    kind: str
+
+
+def parse(data: bytes) -> Captions:
+    """What is shown of the captions in a file. Raises Refused."""
     if len(data) > MAX_BYTES:
         raise Refused("SUBTITLES_TOO_LARGE", f"Captions may have at most {MAX_BYTES} bytes.")
     text = _one_kind_of_newline(encodings.decode(data) or "")
@@ -42,12 +51,19 @@ def to_ass(data: bytes, width: int, height: int) -> str:
     subtitles.events = [event for event in subtitles.events if _is_shown(event)]
     if not subtitles.events:
         raise Refused("SUBTITLES_EMPTY", "There is no caption with a text and a time in the file.")
-    if kind != "ass":
-        _set_style(subtitles, width, height)
     # Fonts inside the file would be parsed by FreeType: ours are enough.
     subtitles.fonts_opaque.clear()
     subtitles.graphics_opaque.clear()
-    return subtitles.to_string("ass")
+    return Captions(subtitles, kind)
+
+
+def to_ass(captions: Captions, width: int, height: int, look: Look) -> str:
+    """As an ASS file for a video of that size."""
+    if captions.kind == "ass":
+        ass_style.change_styles(captions.subtitles, look)
+    else:
+        ass_style.set_style(captions.subtitles, width, height, look)
+    return captions.subtitles.to_string("ass")
 
 
 def _one_kind_of_newline(text: str) -> str:
@@ -123,38 +139,6 @@ def _ass_color(attributes: str) -> str:
     except ValueError:
         return ""
     return f"&H{blue:02X}{green:02X}{red:02X}&"
-
-
-def _set_style(subtitles: pysubs2.SSAFile, width: int, height: int) -> None:
-    """White on a black outline at the bottom, as large in a portrait video as in a wide one."""
-    unit = min(width, height) / 1080
-    subtitles.styles = {
-        "Default": pysubs2.SSAStyle(
-            fontname=FONT,
-            fontsize=58 * unit,
-            bold=True,
-            primarycolor=pysubs2.Color(255, 255, 255),
-            outlinecolor=pysubs2.Color(0, 0, 0),
-            backcolor=pysubs2.Color(0, 0, 0, 128),
-            outline=3.5 * unit,
-            shadow=1.0 * unit,
-            alignment=pysubs2.Alignment.BOTTOM_CENTER,
-            marginl=round(60 * unit),
-            marginr=round(60 * unit),
-            marginv=round(56 * unit),
-            encoding=-1,  # the base direction follows the text: right-to-left scripts
-        )
-    }
-    for event in subtitles.events:
-        event.style = "Default"
-    subtitles.info.update(
-        {
-            "PlayResX": str(width),
-            "PlayResY": str(height),
-            "ScaledBorderAndShadow": "yes",
-            "WrapStyle": "0",
-        }
-    )
 
 
 def _unreadable() -> Refused:

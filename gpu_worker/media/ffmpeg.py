@@ -25,15 +25,11 @@ from gpu_worker.media.sniff import FFMPEG_FORMATS, Format
 
 log = logging.getLogger(__name__)
 
-_FONTS = Path(__file__).resolve().parent.parent / "fonts"
+FONTS = Path(__file__).resolve().parent.parent / "fonts"
 _REPORT_INTERVAL_S = "0.1"
 _MAX_PIXELS = 100_000_000
 # A source whose reader has gone notices it with its next write.
 _SOURCE_GRACE_S = 5.0
-
-# libass falls back between fonts through fontconfig alone; this file shows it our fonts and
-# none of the machine's, so captions look the same everywhere.
-FONT_ENVIRONMENT = {"FONTCONFIG_FILE": str(_FONTS / "fonts.conf")}
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,7 @@ async def run(
     on_report: Callable[[Report], None] | None = None,
     limits: Limits = CODING,
     frames_from: Sequence[str | Path] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> str:
     """Run FFmpeg to its end; returns the last lines of its log. Raises ChildFailed.
 
@@ -90,7 +87,7 @@ async def run(
         *arguments,
     ]
     if not frames_from:
-        async with child(command, cwd=cwd, limits=limits, environment=FONT_ENVIRONMENT) as encoder:
+        async with child(command, cwd=cwd, limits=limits, environment=environment) as encoder:
             return await _follow(encoder, on_report)
     return await _run_fed(command, frames_from, cwd, on_report, limits)
 

@@ -6,12 +6,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from apigpu.video.v1.job_pb2 import Loudness
+from apigpu.video.v1.job_pb2 import Loudness, Warning
 from apigpu.video.v1.operations_pb2 import LoudnessTarget
 
 from gpu_worker.media import ffmpeg
 
 _TRUE_PEAK_DBTP = -1.0
+_PEAK_TOLERANCE_DB = 0.1  # as finely as the filter tells it
 # The gate of R 128: below it there is only silence.
 _SILENCE_LUFS = -70.0
 _VALUES = {
@@ -33,7 +34,7 @@ async def measure(
         [
             *source,
             *("-map", f"0:{stream}", "-t", f"{length_s:.6f}", "-loglevel", "info"),
-            *("-af", "ebur128=peak=true:framelog=quiet", "-f", "null", "-"),
+            *("-af", "ebur128=peak=true:framelog=verbose", "-f", "null", "-"),
         ],
         cwd=cwd,
     )
@@ -55,7 +56,7 @@ def gain_db(source: Loudness, target: LoudnessTarget) -> tuple[float, str]:
     if not source.HasField("integrated"):
         return 0.0, "The sound is silent: no gain makes it louder."
     wanted = target.integrated - source.integrated
-    highest = target.true_peak if target.HasField("true_peak") else _TRUE_PEAK_DBTP
+    highest = _highest_peak(target)
     allowed = highest - source.true_peak if source.HasField("true_peak") else wanted
     if wanted <= allowed:
         return wanted, ""
@@ -63,3 +64,16 @@ def gain_db(source: Loudness, target: LoudnessTarget) -> tuple[float, str]:
         f"{target.integrated:g} LUFS would drive peaks beyond {highest:g} dBTP: the gain is"
         f" {allowed:+.1f} dB instead of {wanted:+.1f} dB."
     )
+
+
+def warnings(made: Loudness, target: LoudnessTarget) -> list[Warning]:
+    """What the encoder did to the peaks: AAC may overshoot."""
+    over_db = made.true_peak - _highest_peak(target)
+    if not made.HasField("true_peak") or over_db <= _PEAK_TOLERANCE_DB:
+        return []
+    text = f"Encoding drove the true peak {over_db:.1f} dB beyond {_highest_peak(target):g} dBTP."
+    return [Warning(reason="TRUE_PEAK_EXCEEDED", message=text)]
+
+
+def _highest_peak(target: LoudnessTarget) -> float:
+    return target.true_peak if target.HasField("true_peak") else _TRUE_PEAK_DBTP

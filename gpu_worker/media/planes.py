@@ -27,7 +27,9 @@ Plane = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Planes:
-    """A picture in 4:2:0: y has full size, u and v half (rounded up); chroma lies between the pixels."""
+    """A picture in 4:2:0: y has full size, u and v half (rounded up).
+
+    Chroma lies between the pixels."""
 
     y: Plane
     u: Plane

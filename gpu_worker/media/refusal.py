@@ -10,16 +10,19 @@ _CODE = 65  # EX_DATAERR
 
 
 class Refused(Exception):
-    """The media cannot be used. reason: stable, UPPER_SNAKE; the text is for its owner."""
+    """The media cannot be used. reason: stable, UPPER_SNAKE; the text is for its owner. field:
+    to blame, where it is not the one that is being read."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, field: str = "") -> None:
         super().__init__(message)
         self.reason = reason
+        self.field = field
 
 
 def tell(refused: Refused) -> int:
     """In the child: say why. Returns the code to end with."""
-    print(json.dumps({"reason": refused.reason, "message": str(refused)}), file=sys.stderr)  # noqa: T201
+    said = {"reason": refused.reason, "message": str(refused), "field": refused.field}
+    print(json.dumps(said), file=sys.stderr)  # noqa: T201
     return _CODE
 
 
@@ -28,4 +31,4 @@ def told(code: int, stderr: str) -> Refused | None:
     if code != _CODE or not stderr:
         return None
     said = json.loads(stderr.splitlines()[-1])
-    return Refused(said["reason"], said["message"])
+    return Refused(**said)

@@ -23,12 +23,12 @@ from gpu_worker.media.process import CODING, ChildFailed, Limits
 from gpu_worker.media.verify import Expected, VerificationFailed, verify
 from gpu_worker.operations.base import ItemContext
 from gpu_worker.operations.failures import encoding_failed
-from gpu_worker.operations.soundtrack import COPYABLE, Plan, cannot_copy, plan
+from gpu_worker.operations.mp4_streams import AUDIO_BITRATE, copy_picture
+from gpu_worker.operations.soundtrack import Plan, cannot_copy, plan
 from gpu_worker.operations.stages import ENCODING, stage
 
 log = logging.getLogger(__name__)
 
-_AUDIO_BITRATE = "192k"
 # Fine enough for every frame rate and sample rate: cuts are exact.
 _TIMESCALE = "90000"
 _AAC_FRAME_SAMPLES = 1024
@@ -86,6 +86,7 @@ class _Mux:
         output.loudness.CopyFrom(await self._loudness(output))
         if gain.db is not None:
             output.loudness.gain = gain.db
+            output.warnings.extend(loudness.warnings(output.loudness, self.request.loudness))
         if gain.warning:
             output.warnings.append(
                 Warning(reason="LOUDNESS_TARGET_NOT_REACHED", message=gain.warning)
@@ -105,8 +106,7 @@ class _Mux:
             return await self._encode(plan, gain, _NOT_EXACT)
 
     async def _copy(self, plan: Plan, gain: _Gain) -> Output:
-        tag = COPYABLE[self.video.codec]
-        await self._run(plan, gain, ["-c:v", "copy", *(["-tag:v", tag] if tag else [])], CODING)
+        await self._run(plan, gain, copy_picture(self.video.codec), CODING)
         output = await self._verify(plan, self.video.codec)
         output.encoder.CopyFrom(EncoderUse(requested="copy", used="copy"))
         return output
@@ -174,7 +174,7 @@ class _Mux:
         if plan.sound == "loop":
             samples = round(self.audio.duration_s * self.audio.sample_rate)
             filters.append(f"aloop=loop=-1:size={samples}")
-        return ["-af", ",".join(filters), "-c:a", "aac", "-b:a", _AUDIO_BITRATE]
+        return ["-af", ",".join(filters), "-c:a", "aac", "-b:a", AUDIO_BITRATE]
 
     async def _gain(self, plan: Plan) -> _Gain:
         """What brings the sound, as far as it is heard, to the loudness that was asked for."""

@@ -11,10 +11,8 @@ from apigpu.video.v1.operations_pb2 import AddAudio
 
 from apigpu_common.errors import PreconditionFailed
 from gpu_worker.media.probe import AudioStream, MediaInfo, VideoStream
+from gpu_worker.operations.mp4_streams import COPYABLE
 
-# Pictures that an MP4 file can hold, and players expect there, as they are: with the name that
-# they expect it under, where FFmpeg would not choose it by itself.
-COPYABLE = {"h264": "", "hevc": "hvc1", "av1": "", "mpeg4": "", "vp9": ""}
 # Files that do not say when a picture is shown: only a decoder finds its order.
 _WITHOUT_TIMES = frozenset({"avi"})
 # Files whose sound is cut, and primed, exactly where they say.

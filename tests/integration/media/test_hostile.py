@@ -9,8 +9,9 @@ import pytest
 
 from apigpu_common.errors import InvalidInput
 from gpu_worker.media import ffmpeg, sniff
+from gpu_worker.media.captions_order import CaptionsOrder
 from gpu_worker.media.process import ChildFailed
-from gpu_worker.media.subtitles import write_ass
+from gpu_worker.media.subtitles import convert
 from tests import media_samples
 from tests.studio import Studio
 
@@ -32,7 +33,8 @@ async def test_captions_made_to_be_slow_do_not_hold_up_the_worker(
 ) -> None:
     path = tmp_path / "slow.srt"
     path.write_text(text)
-    work = asyncio.create_task(write_ass(path, tmp_path / "out.ass", 640, 360, "caption.subtitles"))
+    order = CaptionsOrder(str(path), str(tmp_path / "out.ass"), 640, 360)
+    work = asyncio.create_task(convert(order, tmp_path, "caption.subtitles"))
     turns = 0
     while not work.done():
         await asyncio.sleep(0)

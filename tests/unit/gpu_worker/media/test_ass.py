@@ -6,6 +6,7 @@ import pysubs2
 import pytest
 
 from gpu_worker.media import ass
+from gpu_worker.media.captions_order import Look
 from gpu_worker.media.refusal import Refused
 
 SRT = "1\n00:00:01,000 --> 00:00:02,500\n{text}\n\n2\n00:00:03,000 --> 00:00:04,000\nsecond\n"
@@ -13,7 +14,7 @@ SRT = "1\n00:00:01,000 --> 00:00:02,500\n{text}\n\n2\n00:00:03,000 --> 00:00:04,
 
 def convert(data: bytes | str) -> pysubs2.SSAFile:
     raw = data.encode() if isinstance(data, str) else data
-    return pysubs2.SSAFile.from_string(ass.to_ass(raw, 1920, 1080))
+    return pysubs2.SSAFile.from_string(ass.to_ass(ass.parse(raw), 1920, 1080, Look()))
 
 
 def first_text(data: bytes | str) -> str:
@@ -156,7 +157,7 @@ Dialogue: 0,0:00:01.00,0:00:02.00,Sign,,0,0,0,,{\pos(320,180)}placed
 
 
 def test_ass_keeps_its_own_style_but_brings_no_fonts() -> None:
-    text = ass.to_ass(ASS.encode(), 1920, 1080)
+    text = ass.to_ass(ass.parse(ASS.encode()), 1920, 1080, Look())
     subtitles = pysubs2.SSAFile.from_string(text)
     assert subtitles.styles["Sign"].fontsize == 33
     assert subtitles.info["PlayResY"] == "360"
@@ -167,7 +168,7 @@ def test_ass_keeps_its_own_style_but_brings_no_fonts() -> None:
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1080, 1920), (320, 180)])
 def test_captions_are_as_large_as_the_picture_asks(width: int, height: int) -> None:
     subtitles = pysubs2.SSAFile.from_string(
-        ass.to_ass(SRT.format(text="x").encode(), width, height)
+        ass.to_ass(ass.parse(SRT.format(text="x").encode()), width, height, Look())
     )
     assert subtitles.info["PlayResY"] == str(height)
     part = subtitles.styles["Default"].fontsize / min(width, height)
@@ -188,17 +189,17 @@ def test_captions_are_as_large_as_the_picture_asks(width: int, height: int) -> N
 )
 def test_what_is_no_caption_file_is_refused(data: bytes) -> None:
     with pytest.raises(Refused) as refused:
-        ass.to_ass(data, 1920, 1080)
+        ass.parse(data)
     assert refused.value.reason == "SUBTITLES_UNREADABLE"
 
 
 def test_captions_without_words_are_refused() -> None:
     with pytest.raises(Refused) as refused:
-        ass.to_ass(b"1\n00:00:01,000 --> 00:00:02,000\n<i></i>\n", 1920, 1080)
+        ass.parse(b"1\n00:00:01,000 --> 00:00:02,000\n<i></i>\n")
     assert refused.value.reason == "SUBTITLES_EMPTY"
 
 
 def test_too_long_a_file_is_refused() -> None:
     with pytest.raises(Refused) as refused:
-        ass.to_ass(b"x" * (ass.MAX_BYTES + 1), 1920, 1080)
+        ass.parse(b"x" * (ass.MAX_BYTES + 1))
     assert refused.value.reason == "SUBTITLES_TOO_LARGE"
