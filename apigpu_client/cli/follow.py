@@ -102,7 +102,9 @@ def _summarise(job: Job, console: Console, *, downloaded: bool) -> None:
         f"{job.name} {text.state_words(job.state)} in {took.total_seconds():.1f} s",
         highlight=False,
     )
-    for note in text.encoder_notes(job):
+    for warning in text.warnings(job):
+        console.print(warning, style="yellow", highlight=False, markup=False)
+    for note in [*text.loudness_notes(job), *text.encoder_notes(job)]:
         console.print(note, style="dim", highlight=False, markup=False)
     if not downloaded and job.state in (Job.SUCCEEDED, Job.PARTIALLY_SUCCEEDED):
         console.print(f"get the files: apigpu download {job.name}", style="dim", highlight=False)

@@ -99,6 +99,23 @@ def encoder_notes(job: Job) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
+def warnings(job: Job) -> list[str]:
+    """What the caller should know although all went well."""
+    return [
+        f"{item.id}: {warning.message}" for item in job.items for warning in item.output.warnings
+    ]
+
+
+def loudness_notes(job: Job) -> list[str]:
+    """How loud the results are."""
+    return [
+        f"loudness {item.output.loudness.integrated:.1f} LUFS,"
+        f" true peak {item.output.loudness.true_peak:.1f} dBTP"
+        for item in job.items
+        if item.output.loudness.HasField("integrated")
+    ]
+
+
 def job_list(jobs: Sequence[Job], width: int) -> Table:
     """One job a line; when it was made and how it is marked only where there is room."""
     table = Table(box=None, pad_edge=False, header_style="dim")

@@ -30,15 +30,18 @@ _REPORT_INTERVAL_S = "0.1"
 _MAX_PIXELS = 100_000_000
 # A source whose reader has gone notices it with its next write.
 _SOURCE_GRACE_S = 5.0
+# No picture takes so long: something hangs.
+_SILENCE_S = 300.0
 
 
 @dataclass(frozen=True)
 class Report:
-    """FFmpeg's own account of a running encode."""
+    """FFmpeg's own account of a running encode. time: of the media, as FFmpeg writes it."""
 
     frames: int
     fps: float
     speed: float
+    time: str = ""
 
 
 def safe_input(path: Path, format_: Format) -> list[str]:
@@ -66,11 +69,13 @@ async def run(
     limits: Limits = CODING,
     frames_from: Sequence[str | Path] = (),
     environment: Mapping[str, str] | None = None,
+    silence_s: float = _SILENCE_S,
 ) -> str:
     """Run FFmpeg to its end; returns the last lines of its log. Raises ChildFailed.
 
     frames_from: a program whose standard output becomes FFmpeg's standard input. If it
     fails, SourceFailed is raised, not FFmpeg's complaint about missing frames.
+    silence_s: without any progress for so long, it is killed.
     """
     command: list[str | Path] = [
         ffmpeg,
@@ -88,8 +93,8 @@ async def run(
     ]
     if not frames_from:
         async with child(command, cwd=cwd, limits=limits, environment=environment) as encoder:
-            return await _follow(encoder, on_report)
-    return await _run_fed(command, frames_from, cwd, on_report, limits)
+            return await _follow(encoder, on_report, silence_s)
+    return await _run_fed(command, frames_from, cwd, on_report, limits, silence_s)
 
 
 async def _run_fed(
@@ -98,6 +103,7 @@ async def _run_fed(
     cwd: Path,
     on_report: Callable[[Report], None] | None,
     limits: Limits,
+    silence_s: float,
 ) -> str:
     """Two children, joined by a pipe that this process does not touch."""
     read_end, write_end = os.pipe()
@@ -109,7 +115,7 @@ async def _run_fed(
                 os.close(read_end)
                 read_end = -1
                 try:
-                    tail = await _follow(encoder, on_report)
+                    tail = await _follow(encoder, on_report, silence_s)
                 except ChildFailed:
                     # Where the source has failed, the encoder only suffers from it.
                     await _end_of_source(source)
@@ -133,11 +139,22 @@ async def _end_of_source(source: Child) -> None:
             raise SourceFailed(error.program, error.code, error.stderr) from None
 
 
-async def _follow(encoder: Child, on_report: Callable[[Report], None] | None) -> str:
-    async for report in _reports(encoder.lines()):
-        if on_report is not None:
-            on_report(report)
-    await encoder.wait()
+async def _follow(
+    encoder: Child, on_report: Callable[[Report], None] | None, silence_s: float
+) -> str:
+    now, last = asyncio.get_running_loop().time, None
+    try:
+        async with asyncio.timeout(silence_s) as deadline:
+            async for report in _reports(encoder.lines()):
+                place = (report.frames, report.time)
+                moved, last = place != last, place
+                if moved:
+                    deadline.reschedule(now() + silence_s)
+                if on_report is not None:
+                    on_report(report)
+            await encoder.wait()
+    except TimeoutError:
+        raise ChildFailed("ffmpeg", -1, f"no progress for {silence_s:g} s") from None
     return encoder.stderr
 
 
@@ -158,6 +175,7 @@ def parse_report(block: Mapping[str, str]) -> Report:
         frames=int(_number(block.get("frame", ""))),
         fps=_number(block.get("fps", "")),
         speed=_number(block.get("speed", "").removesuffix("x")),
+        time=block.get("out_time", ""),
     )
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import struct
+import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
+from apigpu.video.v1 import operations_pb2
 
 from apigpu_common.errors import InvalidInput
 from gpu_worker.media import ffmpeg, sniff
@@ -13,7 +18,8 @@ from gpu_worker.media.captions_order import CaptionsOrder
 from gpu_worker.media.process import ChildFailed
 from gpu_worker.media.subtitles import convert
 from tests import media_samples
-from tests.studio import Studio
+from tests.requests import seconds
+from tests.studio import Studio, source
 
 SRT = "1\n00:00:01,000 --> 00:00:02,000\n{}\n"
 
@@ -58,6 +64,101 @@ async def test_ffmpeg_itself_opens_nothing_but_the_format_it_was_told(studio: St
                 [*ffmpeg.safe_input(playlist, told), "-c", "copy", str(out)],
                 cwd=studio.folder,
             )
+
+
+HLS = """#EXTM3U
+#EXT-X-TARGETDURATION:5
+#EXTINF:2,
+file://{victim}
+#EXT-X-ENDLIST
+"""
+DASH = """<?xml version="1.0"?>
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT2S"
+ profiles="urn:mpeg:dash:profile:isoff-on-demand:2011" minBufferTime="PT1S"><Period>
+<AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1000000" width="320"
+ height="180"><BaseURL>file://{victim}</BaseURL><SegmentBase/></Representation></AdaptationSet>
+</Period></MPD>
+"""
+CONCAT = "ffconcat version 1.0\nfile '{victim}'\n"
+
+
+def opens(ffmpeg_path: Path, *options: str | Path) -> bool:
+    """Whether this FFmpeg shows something of the file."""
+    command = [ffmpeg_path, "-v", "error", "-nostdin", *options, "-f", "null", "-"]
+    made = subprocess.run(list(map(str, command)), capture_output=True, timeout=60, check=False)
+    return made.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "opened_by"),
+    [(HLS, ("5",)), (DASH, ("5", "9")), (CONCAT, ())],
+    ids=["HLS", "DASH", "concat"],
+)
+async def test_a_script_that_calls_itself_a_video_shows_nobody_else_s_file(
+    studio: Studio, script: str, opened_by: tuple[str, ...]
+) -> None:
+    name = "victim.ts" if script == HLS else "victim.mp4"
+    victim = media_samples.video(studio.folder / name)
+    bait = studio.folder / "bait.mp4"
+    bait.write_text(script.format(victim=victim))
+    # What an unwary service does, and what is often advised against it.
+    leaks = opens(studio.tools.ffmpeg, "-i", bait)
+    whitelist = ("-protocol_whitelist", "file,pipe")
+    version = studio.tools.ffmpeg_version.partition(".")[0]
+    if version in ("5", "9"):
+        assert leaks == (version in opened_by), "the test shows nothing on this FFmpeg"
+        if script == DASH:
+            assert opens(studio.tools.ffmpeg, *whitelist, "-i", bait)
+    captions = studio.folder / "c.srt"
+    captions.write_text(SRT.format("Hello"))
+    with pytest.raises(InvalidInput) as error:
+        await studio.caption(bait, captions)
+    assert (error.value.reason, error.value.field) == ("NOT_A_VIDEO", "caption.video")
+    # Were it taken for a video all the same, FFmpeg would still open nothing.
+    for demuxer in ("mov", "hls", "dash", "concat"):
+        told = sniff.Format(demuxer, frozenset({"video"}))
+        assert not opens(studio.tools.ffmpeg, *ffmpeg.safe_input(bait, told))
+
+
+async def test_a_picture_that_is_a_program_is_no_picture(studio: Studio) -> None:
+    svg = studio.folder / "photo.jpg"
+    svg.write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64">'
+        '<image href="file:///etc/passwd" width="64" height="64"/></svg>'
+    )
+    image = operations_pb2.Image(id="it", image=source(svg), duration=seconds(1))
+    with pytest.raises(InvalidInput) as error:
+        await studio.animate(image, item_id="it", batch=operations_pb2.ImagesToVideos())
+    assert error.value.reason == "NOT_AN_IMAGE"
+
+
+async def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused_by_its_header(
+    studio: Studio,
+) -> None:
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    bomb = studio.folder / "bomb.png"
+    with bomb.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000)))):
+            crc = zlib.crc32(kind + content)
+            file.write(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc))
+    image = operations_pb2.Image(id="it", image=source(bomb), duration=seconds(1))
+    with pytest.raises(InvalidInput) as error:
+        await studio.animate(image, item_id="it", batch=operations_pb2.ImagesToVideos())
+    assert error.value.reason == "TOO_MANY_PIXELS"
+
+
+async def test_ffmpeg_that_hangs_meets_a_deadline(studio: Studio) -> None:
+    fifo = studio.folder / "never.mp4"
+    os.mkfifo(fifo)
+    with pytest.raises(ChildFailed) as failed:
+        await ffmpeg.run(
+            studio.tools.ffmpeg,
+            ["-f", "mov", "-i", str(fifo), "-f", "null", "-"],
+            cwd=studio.folder,
+            silence_s=0.5,
+        )
+    assert "no progress" in failed.value.stderr
 
 
 async def test_a_video_that_breaks_off_in_the_middle_is_the_caller_s_fault(
