@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Tools find each other (buf calls its plugins) and the project through the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test check gen lock format bench serve clean
+.PHONY: help demo test check gen lock format bench gpu-check serve clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,8 +29,11 @@ demo: .venv/ok ## make real videos on this machine: no FFmpeg, no GPU, no accoun
 test: .venv/ok check ## everything that CI runs
 	@pytest
 
-bench: .venv/ok ## measure against the baseline, in one run
+bench: .venv/ok ## measure every promise against its baseline, in one run
 	@python -m bench
+
+gpu-check: .venv/ok ## try every encoder on this machine, and compare
+	@python -m bench.gpu_check
 
 serve: .venv/ok ## start the service on localhost:50051
 	@apigpu serve

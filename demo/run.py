@@ -91,9 +91,9 @@ def clips_job(narration_s: float) -> Path:
     durations_s = [end_s - start_s for start_s, end_s in pairwise(times_s)]
     views: list[dict[str, object]] = [
         {},
-        {"motion": {"zoom": 1.2}},
-        {"motion": {"zoom": 1.5, "focal_point": {"x": 0.5, "y": 0.35}}},
-        {"motion": {"focal_point": {"x": 0.5, "y": 0.6}}},
+        {"motion": {"pan": "PAN_DIRECTION_RIGHT", "zoom": 1.2, "easing": "EASING_SMOOTH"}},
+        {"motion": {"zoom_direction": "ZOOM_DIRECTION_OUT"}, "fit": "FIT_CONTAIN_BLUR"},
+        {"motion": {"focal_point": {"x": 0.5, "y": 0.6}, "easing": "EASING_OUT"}},
     ]
     images = [
         {"id": path.stem, "image": {"uri": str(path)}, "duration": f"{duration_s:.3f}s", **view}
@@ -118,8 +118,9 @@ def main() -> None:
         apigpu(server, "info")
         apigpu(server, "run", clips_job(narration_s), "-o", f"{OUTPUT / 'clips'}/")
         apigpu(server, "animate", PICTURES[0], "--duration", f"{narration_s:.3f}", "-o", silent)
-        apigpu(server, "add-audio", silent, NARRATION, "-o", sounding)
-        apigpu(server, "caption", sounding, CAPTIONS, "-o", captioned)
+        apigpu(server, "add-audio", silent, NARRATION, "--loudness", "-16", "-o", sounding)
+        box = ("--box-color", "#000000A0")
+        apigpu(server, "caption", sounding, CAPTIONS, *box, "-o", captioned)
         apigpu(server, "list")
     clips = sorted((OUTPUT / "clips").glob("*.mp4"))
     sheet = contact_sheet.draw([*clips, captioned], OUTPUT / "contact-sheet.png")
