@@ -45,12 +45,13 @@ def _backdrop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The picture, filling the canvas and blurred."""
     scale = min(image.width / size[0], image.height / size[1])
     width, height = size[0] * scale, size[1] * scale
-    left, top = (image.width - width) / 2, (image.height - height) / 2
+    # Rounding may lead a hair beyond the edge, which Pillow refuses.
+    left, top = max(0.0, (image.width - width) / 2), max(0.0, (image.height - height) / 2)
     factor = _BACKDROP_PX / max(size)
     small = image.resize(
         (max(1, round(size[0] * factor)), max(1, round(size[1] * factor))),
         Image.Resampling.LANCZOS,
-        box=(left, top, left + width, top + height),
+        box=(left, top, min(left + width, image.width), min(top + height, image.height)),
         reducing_gap=2,
     )
     blurred = small.filter(ImageFilter.GaussianBlur(_BLUR_PX))
