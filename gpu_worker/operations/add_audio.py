@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 # Fine enough for every frame rate and sample rate: cuts are exact.
 _TIMESCALE = "90000"
 _AAC_FRAME_SAMPLES = 1024
+_SOUND = 1  # the number of its stream in our files
 _NOT_EXACT = "a copy of the picture would not be exact"
 
 
@@ -83,7 +84,6 @@ class _Mux:
     async def make(self, plan: Plan) -> Output:
         gain = await self._gain(plan)
         output = await self._make_picture(plan, gain)
-        output.loudness.CopyFrom(await self._loudness(output))
         if gain.db is not None:
             output.loudness.gain = gain.db
             output.warnings.extend(loudness.warnings(output.loudness, self.request.loudness))
@@ -182,24 +182,15 @@ class _Mux:
             return _Gain()
         heard_s = min(plan.length_s, self.audio.duration_s)
         source = ffmpeg.safe_input(self.audio_path, self.sound.format)
-        return _Gain(
-            *loudness.gain_db(
-                await self._measure(source, self.audio.index, heard_s), self.request.loudness
-            )
-        )
-
-    async def _loudness(self, output: Output) -> Loudness:
-        """Of the finished file."""
-        length_s = output.audio_duration.ToMilliseconds() / 1000
-        made = sniff.MP4
-        return await self._measure(ffmpeg.safe_input(self.context.result, made), 1, length_s)
-
-    async def _measure(self, source: Sequence[str], stream: int, length_s: float) -> Loudness:
-        tools, workspace = self.context.tools, self.context.workspace
         try:
-            return await loudness.measure(tools.ffmpeg, source, stream, length_s, workspace)
+            found = await self._loudness(source, self.audio.index, heard_s)
         except ChildFailed as error:
             raise encoding_failed(error, "add_audio.audio") from error
+        return _Gain(*loudness.gain_db(found, self.request.loudness))
+
+    async def _loudness(self, source: Sequence[str], stream: int, length_s: float) -> Loudness:
+        tools, workspace = self.context.tools, self.context.workspace
+        return await loudness.measure(tools.ffmpeg, source, stream, length_s, workspace)
 
     async def _verify(self, plan: Plan, codec: str) -> Output:
         """A picture ends with a frame, and sound with a frame of AAC."""
@@ -208,4 +199,14 @@ class _Mux:
         picture_s = float(1 / self.video.frame_rate)
         tolerance_s = max(picture_s, _AAC_FRAME_SAMPLES / self.audio.sample_rate)
         expected = Expected(plan.length_s, plan.length_s, tolerance_s=tolerance_s, codec=codec)
-        return await verify(self.context.result, expected)
+        made = ffmpeg.safe_input(self.context.result, sniff.MP4)
+        try:
+            output, loud = await both(
+                verify(self.context.result, expected),
+                self._loudness(made, _SOUND, plan.length_s),
+            )
+        except ChildFailed as error:
+            log.warning("a result's sound could not be decoded: %s", error)
+            raise VerificationFailed("its sound cannot be decoded") from None
+        output.loudness.CopyFrom(loud)
+        return output

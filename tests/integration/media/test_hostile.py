@@ -161,6 +161,12 @@ async def test_ffmpeg_that_hangs_meets_a_deadline(studio: Studio) -> None:
     assert "no progress" in failed.value.stderr
 
 
+async def test_ffmpeg_that_is_slow_but_moves_on_is_left_alone(studio: Studio) -> None:
+    clip = media_samples.video(studio.folder / "v.mp4", duration_s=3)
+    at_its_own_pace = ["-re", "-i", str(clip), "-f", "null", "-"]
+    await ffmpeg.run(studio.tools.ffmpeg, at_its_own_pace, cwd=studio.folder, silence_s=1.5)
+
+
 async def test_a_video_that_breaks_off_in_the_middle_is_the_caller_s_fault(
     studio: Studio,
 ) -> None:

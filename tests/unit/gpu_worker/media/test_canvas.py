@@ -29,3 +29,8 @@ def test_every_picture_is_whole_in_the_middle_of_a_canvas_of_the_frames_shape(
     drawn = canvas.draw(Image.new("RGB", picture, "#ff0000"), size, frame, Bars(color))
     assert drawn.size == size
     assert drawn.getpixel((size[0] // 2, size[1] // 2)) == (255, 0, 0)
+
+
+def test_a_backdrop_whose_box_is_as_high_as_the_picture_but_for_rounding() -> None:
+    drawn = canvas.draw(Image.new("RGB", (1992, 2988)), (2542, 1430), (1920, 1080), Bars(None))
+    assert drawn.size == (2542, 1430)

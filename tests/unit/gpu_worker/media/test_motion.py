@@ -190,6 +190,15 @@ def test_a_pan_leads_from_one_edge_to_the_opposite_one(
             assert after + last_px / 2 == pytest.approx(size / 2, abs=slack)
 
 
+@given(picture=pictures, frame=frames_px, frames=st.integers(3, 50), zoom=st.floats(1.01, 4))
+def test_a_zoom_magnifies_by_the_same_amount_with_each_frame(
+    picture: tuple[int, int], frame: tuple[int, int], frames: int, zoom: float
+) -> None:
+    found = path(picture, frame, frames, Motion(zoom))
+    steps = [found[0].width * (1 / b.width - 1 / a.width) for a, b in pairwise(found)]
+    assert steps == pytest.approx([(zoom - 1) / (frames - 1)] * (frames - 1), rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("easing", "at_a_quarter"),
     [("linear", 0.25), ("smooth", 0.15625), ("in", 0.0625), ("out", 0.4375)],
