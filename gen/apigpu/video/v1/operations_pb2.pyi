@@ -440,7 +440,8 @@ class Caption(_message.Message):
     @_builtins.property
     def fonts(self) -> _containers.RepeatedCompositeFieldContainer[Global___MediaSource]:
         """Fonts to draw with, at most 8: TrueType or OpenType files (TTF, OTF, TTC). They are
-        preferred to those that ship with the service.
+        preferred to those that ship with the service: where `style.font` names none, SRT
+        and WebVTT captions are drawn with the first of them.
         """
 
     @_builtins.property
@@ -937,7 +938,9 @@ class LoudnessTarget(_message.Message):
     Required.
     """
     true_peak: _builtins.float
-    """Highest true peak in dBTP, -9 to 0. Default -1."""
+    """Highest true peak in dBTP, -9 to 0. Default -1. Encoding may overshoot it a little;
+    then the result's warnings say so, too.
+    """
     def __init__(
         self,
         *,
