@@ -7,6 +7,7 @@ from PIL import Image, ImageFilter
 
 from gpu_worker.media.clip import Bars
 from gpu_worker.media.motion import Box, Size
+from gpu_worker.media.picture import resized
 
 # The backdrop is blurred at a small size, where it costs nothing.
 _BACKDROP_PX = 160
@@ -36,7 +37,7 @@ def draw(image: Image.Image, size: tuple[int, int], frame: Size, bars: Bars) -> 
     part = part_of(image.size, frame)
     width, height = max(1, round(part.width * size[0])), max(1, round(part.height * size[1]))
     canvas = _backdrop(image, size) if bars.color is None else Image.new("RGB", size, bars.color)
-    small = image.resize((width, height), Image.Resampling.LANCZOS)
+    small = resized(image, (width, height))
     canvas.paste(small, (round((size[0] - width) / 2), round((size[1] - height) / 2)))
     return canvas
 

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+# The fonts that ship with the worker.
+OUR_FONTS = Path(__file__).resolve().parent.parent / "fonts"
+
 
 @dataclass(frozen=True)
 class Look:

@@ -25,7 +25,6 @@ from gpu_worker.media.sniff import FFMPEG_FORMATS, Format
 
 log = logging.getLogger(__name__)
 
-FONTS = Path(__file__).resolve().parent.parent / "fonts"
 _REPORT_INTERVAL_S = "0.1"
 _MAX_PIXELS = 100_000_000
 # A source whose reader has gone notices it with its next write.
@@ -94,7 +93,7 @@ async def run(
     if not frames_from:
         async with child(command, cwd=cwd, limits=limits, environment=environment) as encoder:
             return await _follow(encoder, on_report, silence_s)
-    return await _run_fed(command, frames_from, cwd, on_report, limits, silence_s)
+    return await _run_fed(command, frames_from, cwd, on_report, limits, environment, silence_s)
 
 
 async def _run_fed(
@@ -103,6 +102,7 @@ async def _run_fed(
     cwd: Path,
     on_report: Callable[[Report], None] | None,
     limits: Limits,
+    environment: Mapping[str, str] | None,
     silence_s: float,
 ) -> str:
     """Two children, joined by a pipe that this process does not touch."""
@@ -111,7 +111,9 @@ async def _run_fed(
         async with child(source_command, cwd=cwd, limits=DRAWING, stdout=write_end) as source:
             os.close(write_end)
             write_end = -1
-            async with child(command, cwd=cwd, limits=limits, stdin=read_end) as encoder:
+            async with child(
+                command, cwd=cwd, limits=limits, stdin=read_end, environment=environment
+            ) as encoder:
                 os.close(read_end)
                 read_end = -1
                 try:
@@ -142,13 +144,14 @@ async def _end_of_source(source: Child) -> None:
 async def _follow(
     encoder: Child, on_report: Callable[[Report], None] | None, silence_s: float
 ) -> str:
-    now, last = asyncio.get_running_loop().time, None
+    now = asyncio.get_running_loop().time
+    reached = None
     try:
         async with asyncio.timeout(silence_s) as deadline:
             async for report in _reports(encoder.lines()):
                 place = (report.frames, report.time)
-                moved, last = place != last, place
-                if moved:
+                if place != reached:
+                    reached = place
                     deadline.reschedule(now() + silence_s)
                 if on_report is not None:
                     on_report(report)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from fontTools.ttLib import TTCollection, TTFont
 
+from gpu_worker.media.captions_order import OUR_FONTS
 from gpu_worker.media.refusal import Refused
 
-OURS = Path(__file__).resolve().parent.parent / "fonts"
 _SUFFIXES = (".ttf", ".otf", ".ttc")
 _MAGIC = (b"\x00\x01\x00\x00", b"true", b"OTTO", b"ttcf")
 _FAMILY_NAMES = (1, 16)
-# Never drawn: controls, formats, separators, private use aside.
+# Never drawn: controls, formats, separators, what is no character.
 _INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp", "Cs", "Cn"})
 
 
@@ -40,23 +40,25 @@ class Fonts:
         return len(parts) > 1 and all(ord(part) in self.characters for part in parts)
 
 
+@dataclass(frozen=True)
+class _Face:
+    families: list[str]
+    characters: frozenset[int]
+
+
 def at_hand(users: Sequence[str]) -> Fonts:
     """users: the caller's font files. Raises Refused for one that is none."""
-    faces = [face for index, path in enumerate(users) for face in _users(path, index)]
-    for path in sorted(OURS.iterdir()):
+    faces = [face for index, path in enumerate(users) for face in _users(Path(path), index)]
+    for path in sorted(OUR_FONTS.iterdir()):
         if path.suffix in _SUFFIXES:
             faces += _faces(path)
-    families = dict.fromkeys(name for face in faces for name in _families(face))
-    characters = frozenset(code for face in faces for code in face.getBestCmap() or {})
-    return Fonts(tuple(families), characters)
+    families = dict.fromkeys(name for face in faces for name in face.families)
+    return Fonts(tuple(families), frozenset().union(*(face.characters for face in faces)))
 
 
-def _users(path: str, index: int) -> list[TTFont]:
+def _users(path: Path, index: int) -> list[_Face]:
     try:
-        faces = _faces(Path(path))
-        for face in faces:
-            _families(face), face.getBestCmap()
-        return faces
+        return _faces(path)
     except Exception as error:  # whatever the parser stumbles over, it is the font
         raise Refused(
             "FONT_UNREADABLE",
@@ -65,16 +67,17 @@ def _users(path: str, index: int) -> list[TTFont]:
         ) from error
 
 
-def _faces(path: Path) -> list[TTFont]:
+def _faces(path: Path) -> list[_Face]:
+    """What is in a font file; a collection has several faces."""
     with path.open("rb") as file:
         magic = file.read(4)
     if magic not in _MAGIC:
         raise ValueError("not a font")
-    if magic == b"ttcf":
-        return list(TTCollection(path, lazy=True).fonts)
-    return [TTFont(path, lazy=True)]
+    is_collection = magic == b"ttcf"
+    fonts = TTCollection(path, lazy=True).fonts if is_collection else [TTFont(path, lazy=True)]
+    return [_face(font) for font in fonts]
 
 
-def _families(face: TTFont) -> list[str]:
-    names = face["name"].names
-    return [str(name) for name in names if name.nameID in _FAMILY_NAMES]
+def _face(font: TTFont) -> _Face:
+    names = [str(name) for name in font["name"].names if name.nameID in _FAMILY_NAMES]
+    return _Face(names, frozenset(font.getBestCmap() or {}))

@@ -12,11 +12,12 @@ from PIL import Image, ImageCms, ImageOps
 from gpu_worker.media.refusal import Refused
 
 MAX_PIXELS = 100_000_000
+BLACK = "#000000"
 LANCZOS = ResizeAlg.convolution(FilterType.lanczos3)
 
 
 def open_picture(
-    path: Path, pillow_format: str, longest_px: int, backdrop: str = "#000000"
+    path: Path, pillow_format: str, longest_px: int, backdrop: str = BLACK
 ) -> Image.Image:
     """The picture, upright and in RGB. Raises Refused.
 

@@ -16,34 +16,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from cykooz_resizer import (
-    CropBox,
-    FilterType,
-    ImageData,
-    PixelType,
-    ResizeAlg,
-    ResizeOptions,
-    Resizer,
-)
+from cykooz_resizer import CropBox, ImageData, PixelType, ResizeOptions, Resizer
 
 from gpu_worker.media.motion import Box
-from gpu_worker.media.planes import Planes
+from gpu_worker.media.picture import LANCZOS
+from gpu_worker.media.planes import Plane, Planes
 
-_LANCZOS = ResizeAlg.convolution(FilterType.lanczos3)
 _LANCZOS_REACH_PX = 3
 # Chroma is sampled up to this far left of its plane (see `_chroma_box`).
 _MARGIN_PX = 4
 _CHANNELS = 4
 
-Bytes = npt.NDArray[np.uint8]
 Frame = tuple[bytes, bytes, bytes]
 
 
 class _Sampler:
     """Resamples parts of one or two planes of the same size, to one size."""
 
-    def __init__(self, planes: list[Bytes], size: tuple[int, int], margin_px: int = 0) -> None:
+    def __init__(self, planes: list[Plane], size: tuple[int, int], margin_px: int = 0) -> None:
         self._planes = len(planes)
         self._rows = _CHANNELS // self._planes  # of each plane, in one group
         height = planes[0].shape[0]
@@ -74,7 +64,7 @@ class _Sampler:
         rows = self._across(CropBox(left, first, width, last - first))
         down = CropBox(0, top - first * self._rows, rows.width, height)
         result = self._result()
-        Resizer().resize(rows, result, ResizeOptions(resize_alg=_LANCZOS, crop_box=down))
+        Resizer().resize(rows, result, ResizeOptions(resize_alg=LANCZOS, crop_box=down))
         pixels: bytes = result.get_buffer()
         return pixels
 
@@ -90,7 +80,7 @@ class _Sampler:
         """The rows in `crop` at their final width, as rows again; planes side by side."""
         count, width = int(crop.height), self._size[0]
         groups = ImageData(width, count, PixelType.U8x4)
-        options = ResizeOptions(resize_alg=_LANCZOS, crop_box=crop, use_alpha=False)
+        options = ResizeOptions(resize_alg=LANCZOS, crop_box=crop, use_alpha=False)
         Resizer().resize(self._source, groups, options)
         shape = (count, width, self._rows, self._planes)
         pixels = np.frombuffer(groups.get_buffer(), np.uint8).reshape(shape)
@@ -153,8 +143,9 @@ def frames(
     drawers = [_Drawer(level, size) for level in levels]
 
     def draw(box: Box) -> Frame:
-        fine = [drawer for drawer in drawers[1:] if drawer.steps(box) >= FINEST_STEP]
-        return (fine or drawers)[-1 if fine else 0].draw(box)
+        smallest_first = reversed(drawers[1:])
+        fine = (drawer for drawer in smallest_first if drawer.steps(box) >= FINEST_STEP)
+        return next(fine, drawers[0]).draw(box)
 
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[Future[Frame]] = deque()

@@ -40,7 +40,7 @@ def main() -> int:
 def draw(order: Clip) -> Iterator[Frame]:
     """Y, U and V of every frame. Raises Refused, before the first, where the picture is bad."""
     longest_px = int(max(order.size) * order.motion.closest) + 1
-    backdrop = (order.bars and order.bars.color) or "#000000"
+    backdrop = (order.bars and order.bars.color) or picture.BLACK
     image = picture.open_picture(Path(order.path), order.format, longest_px, backdrop)
     first, last, stage = _ends(order, image.size)
     # More pixels than the closest view shows are only noise to the sampler: shrink once.

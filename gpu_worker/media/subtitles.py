@@ -14,8 +14,7 @@ from apigpu.video.v1.job_pb2 import Warning
 
 from apigpu_common.errors import InvalidInput
 from gpu_worker.media import captions_order, refusal
-from gpu_worker.media.captions_order import CaptionsOrder
-from gpu_worker.media.ffmpeg import FONTS
+from gpu_worker.media.captions_order import OUR_FONTS, CaptionsOrder
 from gpu_worker.media.process import READING, ChildFailed, child
 
 log = logging.getLogger(__name__)
@@ -47,8 +46,8 @@ def font_environment(workspace: Path, fonts: list[Path]) -> dict[str, str]:
     """For FFmpeg: libass falls back between fonts through fontconfig alone, and is shown our
     fonts, those of the caller, and none of the machine's."""
     if not fonts:
-        return {"FONTCONFIG_FILE": str(FONTS / "fonts.conf")}
-    folders = [FONTS, *dict.fromkeys(font.parent for font in fonts)]
+        return {"FONTCONFIG_FILE": str(OUR_FONTS / "fonts.conf")}
+    folders = [OUR_FONTS, *dict.fromkeys(font.parent for font in fonts)]
     named = "".join(f"<dir>{escape(str(folder))}</dir>" for folder in folders)
     path = workspace / "fonts.conf"
     path.write_text(
