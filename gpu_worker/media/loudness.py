@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from apigpu.video.v1.job_pb2 import Loudness, Warning
@@ -20,6 +21,14 @@ _VALUES = {
     "range": re.compile(r"\bLRA: +(-?[\d.]+) LU\b"),
     "true_peak": re.compile(r"\bPeak: +(-?[\d.]+) dBFS"),
 }
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What is done to a sound. warnings: why its target is not reached, if it is not."""
+
+    db: float
+    warnings: tuple[Warning, ...] = ()
 
 
 async def measure(
@@ -51,23 +60,28 @@ def parse(log: str) -> Loudness:
     return Loudness(**values)
 
 
-def gain_db(source: Loudness, target: LoudnessTarget) -> tuple[float, str]:
-    """The one gain that brings a sound to its target, and why it is not enough, if it is not."""
+def gain(source: Loudness, target: LoudnessTarget) -> Gain:
+    """The one gain that brings a sound to its target, or as near as its peaks allow."""
     if not source.HasField("integrated"):
-        return 0.0, "The sound is silent: no gain makes it louder."
+        return Gain(0.0, _not_reached("The sound is silent: no gain makes it louder."))
     wanted = target.integrated - source.integrated
     highest = _highest_peak(target)
     allowed = highest - source.true_peak if source.HasField("true_peak") else wanted
     if wanted <= allowed:
-        return wanted, ""
-    return allowed, (
+        return Gain(wanted)
+    why = (
         f"{target.integrated:g} LUFS would drive peaks beyond {highest:g} dBTP: the gain is"
         f" {allowed:+.1f} dB instead of {wanted:+.1f} dB."
     )
+    return Gain(allowed, _not_reached(why))
 
 
-def warnings(made: Loudness, target: LoudnessTarget) -> list[Warning]:
-    """What the encoder did to the peaks: AAC may overshoot."""
+def _not_reached(why: str) -> tuple[Warning]:
+    return (Warning(reason="LOUDNESS_TARGET_NOT_REACHED", message=why),)
+
+
+def overshoot(made: Loudness, target: LoudnessTarget) -> list[Warning]:
+    """What the encoder did to the peaks: AAC may drive them higher."""
     over_db = made.true_peak - _highest_peak(target)
     if not made.HasField("true_peak") or over_db <= _PEAK_TOLERANCE_DB:
         return []

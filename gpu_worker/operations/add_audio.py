@@ -11,21 +11,23 @@ from pathlib import Path
 
 from apigpu.video.v1 import job_pb2
 from apigpu.video.v1 import operations_pb2 as contract
-from apigpu.video.v1.job_pb2 import EncoderUse, Loudness, Output, Warning
+from apigpu.video.v1.job_pb2 import Loudness, Output
 from apigpu.video.v1.operations_pb2 import AddAudio
 from apigpu.worker.v1.worker_service_pb2 import Task
 
 from gpu_worker.media import ffmpeg, loudness, mp4, sniff
 from gpu_worker.media.concurrency import both
 from gpu_worker.media.encoders import EncodeOptions
+from gpu_worker.media.loudness import Gain
 from gpu_worker.media.probe import AudioStream, MediaInfo, VideoStream, probe
 from gpu_worker.media.process import CODING, ChildFailed, Limits
-from gpu_worker.media.verify import Expected, VerificationFailed, verify
+from gpu_worker.media.verify import Expected, VerificationFailed
+from gpu_worker.operations import result
 from gpu_worker.operations.base import ItemContext
 from gpu_worker.operations.failures import encoding_failed
-from gpu_worker.operations.mp4_streams import AUDIO_BITRATE, copy_picture
+from gpu_worker.operations.mp4_streams import AUDIO_BITRATE, COPIED, copy_picture
 from gpu_worker.operations.soundtrack import Plan, cannot_copy, plan
-from gpu_worker.operations.stages import ENCODING, stage
+from gpu_worker.operations.stages import stage
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +55,6 @@ async def add_audio(task: Task, item_id: str, context: ItemContext) -> Output:
 
 
 @dataclass(frozen=True)
-class _Gain:
-    """What is done to the sound's loudness; db None: nothing was asked for."""
-
-    db: float | None = None
-    warning: str = ""
-
-
-@dataclass(frozen=True)
 class _Mux:
     """One picture and one sound on their way into one file."""
 
@@ -84,16 +78,13 @@ class _Mux:
     async def make(self, plan: Plan) -> Output:
         gain = await self._gain(plan)
         output = await self._make_picture(plan, gain)
-        if gain.db is not None:
+        if gain is not None:
             output.loudness.gain = gain.db
-            output.warnings.extend(loudness.warnings(output.loudness, self.request.loudness))
-        if gain.warning:
-            output.warnings.append(
-                Warning(reason="LOUDNESS_TARGET_NOT_REACHED", message=gain.warning)
-            )
+            output.warnings.extend(loudness.overshoot(output.loudness, self.request.loudness))
+            output.warnings.extend(gain.warnings)
         return output
 
-    async def _make_picture(self, plan: Plan, gain: _Gain) -> Output:
+    async def _make_picture(self, plan: Plan, gain: Gain | None) -> Output:
         """Copy the picture; where that is not possible or not exact, encode it."""
         if plan.encode_why:
             return await self._encode(plan, gain, plan.encode_why)
@@ -105,13 +96,13 @@ class _Mux:
                 raise cannot_copy(_NOT_EXACT) from None
             return await self._encode(plan, gain, _NOT_EXACT)
 
-    async def _copy(self, plan: Plan, gain: _Gain) -> Output:
+    async def _copy(self, plan: Plan, gain: Gain | None) -> Output:
         await self._run(plan, gain, copy_picture(self.video.codec), CODING)
         output = await self._verify(plan, self.video.codec)
-        output.encoder.CopyFrom(EncoderUse(requested="copy", used="copy"))
+        output.encoder.CopyFrom(COPIED)
         return output
 
-    async def _encode(self, plan: Plan, gain: _Gain, why: str) -> Output:
+    async def _encode(self, plan: Plan, gain: Gain | None, why: str) -> Output:
         """why: the picture is not copied."""
 
         async def run(encoder: EncodeOptions) -> Output:
@@ -135,39 +126,29 @@ class _Mux:
         return output
 
     async def _run(
-        self, plan: Plan, gain: _Gain, video_options: Sequence[str], limits: Limits
+        self, plan: Plan, gain: Gain | None, video_options: Sequence[str], limits: Limits
     ) -> None:
-        context, frames = self.context, plan.frames(self.video)
-        context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
         again = ["-stream_loop", "-1"] if plan.picture == "loop" else []
         # Times stay as they are in the files; the first picture, and the first sample that is
         # heard, are moved to 0.
-        await ffmpeg.run(
-            context.tools.ffmpeg,
-            [
-                *("-copyts", *again, "-an", "-itsoffset", f"{-self.video.start_s:.6f}"),
-                *ffmpeg.safe_input(self.video_path, self.picture.format),
-                *("-itsoffset", f"{-max(0.0, self.audio.start_s):.6f}"),
-                *ffmpeg.safe_input(self.audio_path, self.sound.format),
-                *("-map", f"0:{self.video.index}", "-map", f"1:{self.audio.index}"),
-                *("-t", f"{plan.length_s:.6f}", *video_options),
-                *self._sound_options(plan, gain),
-                *("-map_metadata", "0", "-movie_timescale", _TIMESCALE),
-                *("-movflags", "+faststart", str(context.result)),
-            ],
-            cwd=context.workspace,
-            limits=limits,
-            on_report=lambda report: context.report(
-                ffmpeg.encode_progress(report, frames, ENCODING)
-            ),
-        )
-        await asyncio.to_thread(mp4.end_at, context.result, plan.length_s)
+        arguments = [
+            *("-copyts", *again, "-an", "-itsoffset", f"{-self.video.start_s:.6f}"),
+            *ffmpeg.safe_input(self.video_path, self.picture.format),
+            *("-itsoffset", f"{-max(0.0, self.audio.start_s):.6f}"),
+            *ffmpeg.safe_input(self.audio_path, self.sound.format),
+            *("-map", f"0:{self.video.index}", "-map", f"1:{self.audio.index}"),
+            *("-t", f"{plan.length_s:.6f}", *video_options),
+            *self._sound_options(plan, gain),
+            *("-map_metadata", "0", "-movie_timescale", _TIMESCALE),
+        ]
+        await result.make(self.context, arguments, plan.frames(self.video), limits=limits)
+        await asyncio.to_thread(mp4.end_at, self.context.result, plan.length_s)
 
-    def _sound_options(self, plan: Plan, gain: _Gain) -> list[str]:
+    def _sound_options(self, plan: Plan, gain: Gain | None) -> list[str]:
         if plan.copy_sound:
             return ["-c:a", "copy"]
         filters = ["asetpts=PTS-STARTPTS"]
-        if gain.db is not None:
+        if gain is not None:
             filters.append(f"volume={gain.db:.4f}dB")
         if plan.sound == "pad":
             filters.append("apad")
@@ -176,17 +157,17 @@ class _Mux:
             filters.append(f"aloop=loop=-1:size={samples}")
         return ["-af", ",".join(filters), "-c:a", "aac", "-b:a", AUDIO_BITRATE]
 
-    async def _gain(self, plan: Plan) -> _Gain:
+    async def _gain(self, plan: Plan) -> Gain | None:
         """What brings the sound, as far as it is heard, to the loudness that was asked for."""
         if not self.request.HasField("loudness"):
-            return _Gain()
+            return None
         heard_s = min(plan.length_s, self.audio.duration_s)
         source = ffmpeg.safe_input(self.audio_path, self.sound.format)
         try:
             found = await self._loudness(source, self.audio.index, heard_s)
         except ChildFailed as error:
             raise encoding_failed(error, "add_audio.audio") from error
-        return _Gain(*loudness.gain_db(found, self.request.loudness))
+        return loudness.gain(found, self.request.loudness)
 
     async def _loudness(self, source: Sequence[str], stream: int, length_s: float) -> Loudness:
         tools, workspace = self.context.tools, self.context.workspace
@@ -194,15 +175,13 @@ class _Mux:
 
     async def _verify(self, plan: Plan, codec: str) -> Output:
         """A picture ends with a frame, and sound with a frame of AAC."""
-        frames = plan.frames(self.video)
-        self.context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
         picture_s = float(1 / self.video.frame_rate)
         tolerance_s = max(picture_s, _AAC_FRAME_SAMPLES / self.audio.sample_rate)
         expected = Expected(plan.length_s, plan.length_s, tolerance_s=tolerance_s, codec=codec)
         made = ffmpeg.safe_input(self.context.result, sniff.MP4)
         try:
             output, loud = await both(
-                verify(self.context.result, expected),
+                result.check(self.context, expected, plan.frames(self.video)),
                 self._loudness(made, _SOUND, plan.length_s),
             )
         except ChildFailed as error:

@@ -1,4 +1,4 @@
-"""Captions are drawn into the picture of a video; its sound is kept."""
+"""A video gets captions, drawn into its picture or as a track; its sound is kept."""
 
 from __future__ import annotations
 
@@ -19,18 +19,16 @@ from gpu_worker.media.concurrency import both
 from gpu_worker.media.encoders import EncodeOptions
 from gpu_worker.media.probe import MediaInfo, probe
 from gpu_worker.media.process import ChildFailed
-from gpu_worker.media.verify import Expected, verify
+from gpu_worker.operations import result
 from gpu_worker.operations.base import ItemContext
 from gpu_worker.operations.failures import encoding_failed
-from gpu_worker.operations.mp4_streams import audio_options
+from gpu_worker.operations.mp4_streams import as_long_as, audio_options
 from gpu_worker.operations.soft_captions import mux_soft
-from gpu_worker.operations.stages import ENCODING, stage
+from gpu_worker.operations.stages import stage
 
 # The filter takes its file by a name without characters that need escaping.
 _ASS_NAME = "captions.ass"
 _SRT_NAME = "captions.srt"
-# Files count in different units of time, and sound is kept in whole packets.
-_TOLERANCE_S = 0.25
 
 
 async def caption(task: Task, item_id: str, context: ItemContext) -> Output:
@@ -90,30 +88,20 @@ async def _burn(
     assert video is not None
     frames = video.frame_count
     environment = subtitles.font_environment(context.workspace, fonts)
-    expected = Expected(
-        video.duration_s, info.audio.duration_s if info.audio else None, tolerance_s=_TOLERANCE_S
-    )
 
     async def run(encoder: EncodeOptions) -> Output:
-        context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
-        await ffmpeg.run(
-            context.tools.ffmpeg,
-            [
-                *ffmpeg.safe_input(path, info.format),
-                *("-map", f"0:{video.index}", "-vf", _filter(video.width, video.height)),
-                *encoder.arguments(float(video.frame_rate)),
-                *audio_options(info.audio),
-                *("-map_metadata", "0", "-movflags", "+faststart", str(context.result)),
-            ],
-            cwd=context.workspace,
-            limits=encoder.limits,
-            environment=environment,
-            on_report=lambda report: context.report(
-                ffmpeg.encode_progress(report, frames, ENCODING)
-            ),
+        arguments = [
+            *ffmpeg.safe_input(path, info.format),
+            *("-map", f"0:{video.index}", "-vf", _filter(video.width, video.height)),
+            *encoder.arguments(float(video.frame_rate)),
+            *audio_options(info.audio),
+            *("-map_metadata", "0"),
+        ]
+        await result.make(
+            context, arguments, frames, limits=encoder.limits, environment=environment
         )
-        context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
-        return await verify(context.result, replace(expected, codec=encoder.profile.codec_name))
+        expected = replace(as_long_as(info), codec=encoder.profile.codec_name)
+        return await result.check(context, expected, frames)
 
     try:
         return await context.tools.encode(

@@ -1,34 +1,32 @@
-"""A still picture becomes a clip with a slow zoom."""
+"""A still picture becomes a clip over which a camera moves."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 
 from apigpu.video.v1 import job_pb2
 from apigpu.video.v1.job_pb2 import Output
 from apigpu.worker.v1.worker_service_pb2 import Task
 
 from apigpu_common.errors import InvalidInput
-from gpu_worker.media import ffmpeg, motion, refusal, sniff
+from gpu_worker.media import motion, refusal, sniff
 from gpu_worker.media.clip import Clip, renderer
 from gpu_worker.media.encoders import EncodeOptions
 from gpu_worker.media.probe import ColorTags
 from gpu_worker.media.process import ChildFailed
-from gpu_worker.media.verify import Expected, verify
-from gpu_worker.operations import camera
+from gpu_worker.media.verify import Expected
+from gpu_worker.operations import camera, result
 from gpu_worker.operations.base import ItemContext
 from gpu_worker.operations.failures import encoding_failed
-from gpu_worker.operations.stages import ENCODING, stage
+from gpu_worker.operations.stages import stage
 
 _WIDTH, _HEIGHT = 1920, 1080
 _FRAME_RATE = 24.0
 # More would draw frames faster than any encoder takes them.
 _RENDER_THREADS = 4
-# The frames are that already. Said of the output alone, FFmpeg would convert them to it.
 _BT709 = ColorTags("bt709", "bt709", "bt709", "tv")
+# The frames are that already. Said of the output alone, FFmpeg would convert them to it.
 _IS_BT709 = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 
 
@@ -53,13 +51,16 @@ async def images_to_videos(task: Task, item_id: str, context: ItemContext) -> Ou
     source = await asyncio.to_thread(renderer, clip, context.workspace)
 
     async def run(encoder: EncodeOptions) -> Output:
-        context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
-        await _encode(context, clip, source, rate, encoder)
-        context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
+        arguments = [
+            *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}"),
+            *("-framerate", str(rate), "-i", "pipe:0", "-vf", _IS_BT709),
+            *encoder.arguments(float(rate)),
+        ]
+        await result.make(context, arguments, frames, limits=encoder.limits, frames_from=source)
         expected = Expected(
             float(frames / rate), frames=frames, codec=encoder.profile.codec_name, color=_BT709
         )
-        return await verify(context.result, expected)
+        return await result.check(context, expected, frames)
 
     try:
         return await context.tools.encode(
@@ -70,27 +71,3 @@ async def images_to_videos(task: Task, item_id: str, context: ItemContext) -> Ou
         if refused is not None:
             raise InvalidInput(refused.reason, str(refused), field=field) from None
         raise encoding_failed(error, field) from error
-
-
-async def _encode(
-    context: ItemContext,
-    clip: Clip,
-    source: Sequence[str | Path],
-    rate: Fraction,
-    encoder: EncodeOptions,
-) -> None:
-    await ffmpeg.run(
-        context.tools.ffmpeg,
-        [
-            *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{clip.width}x{clip.height}"),
-            *("-framerate", str(rate), "-i", "pipe:0", "-vf", _IS_BT709),
-            *encoder.arguments(float(rate)),
-            *("-movflags", "+faststart", str(context.result)),
-        ],
-        cwd=context.workspace,
-        limits=encoder.limits,
-        frames_from=source,
-        on_report=lambda report: context.report(
-            ffmpeg.encode_progress(report, clip.frames, ENCODING)
-        ),
-    )

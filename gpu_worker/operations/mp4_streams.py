@@ -1,8 +1,11 @@
-"""Which streams an MP4 file can hold as they are. Pure."""
+"""Which streams an MP4 file can hold as they are, and how they are kept. Pure."""
 
 from __future__ import annotations
 
-from gpu_worker.media.probe import AudioStream
+from apigpu.video.v1.job_pb2 import EncoderUse
+
+from gpu_worker.media.probe import AudioStream, MediaInfo
+from gpu_worker.media.verify import Expected
 
 # Pictures that players expect in MP4: with the name that they expect them under, where FFmpeg
 # would not choose it by itself.
@@ -10,6 +13,10 @@ COPYABLE = {"h264": "", "hevc": "hvc1", "av1": "", "mpeg4": "", "vp9": ""}
 # Sound; anything else becomes AAC.
 _AUDIO = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "alac"})
 AUDIO_BITRATE = "192k"
+# What is told of a picture that is copied.
+COPIED = EncoderUse(requested="copy", used="copy")
+# Files count in different units of time, and sound is kept in whole packets.
+_TOLERANCE_S = 0.25
 
 
 def copy_picture(codec: str) -> list[str]:
@@ -25,3 +32,10 @@ def audio_options(audio: AudioStream | None) -> list[str]:
     if audio.codec in _AUDIO:
         return ["-map", f"0:{audio.index}", "-c:a", "copy"]
     return ["-map", f"0:{audio.index}", "-c:a", "aac", "-b:a", AUDIO_BITRATE]
+
+
+def as_long_as(info: MediaInfo) -> Expected:
+    """What a result must be that keeps the length of a file's picture and sound."""
+    assert info.video is not None
+    audio_s = info.audio.duration_s if info.audio else None
+    return Expected(info.video.duration_s, audio_s, tolerance_s=_TOLERANCE_S)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import langcodes
-from apigpu.video.v1 import job_pb2
-from apigpu.video.v1.job_pb2 import EncoderUse, Output
+from apigpu.video.v1.job_pb2 import Output
 
 from apigpu_common.errors import PreconditionFailed
 from gpu_worker.media import ffmpeg
 from gpu_worker.media.probe import MediaInfo
 from gpu_worker.media.process import ChildFailed
-from gpu_worker.media.verify import Expected, verify
+from gpu_worker.operations import result
 from gpu_worker.operations.base import ItemContext
 from gpu_worker.operations.failures import encoding_failed
-from gpu_worker.operations.mp4_streams import COPYABLE, audio_options, copy_picture
-from gpu_worker.operations.stages import ENCODING, stage
+from gpu_worker.operations.mp4_streams import (
+    COPIED,
+    COPYABLE,
+    as_long_as,
+    audio_options,
+    copy_picture,
+)
 
-# Files count in different units of time, and sound is kept in whole packets.
-_TOLERANCE_S = 0.25
 _UNDETERMINED = "und"
 
 
@@ -27,7 +30,7 @@ async def mux_soft(
     context: ItemContext, path: Path, info: MediaInfo, srt_name: str, language: str
 ) -> Output:
     """srt_name: in the workspace. language: a BCP 47 tag, or empty."""
-    video, frames = info.video, 0
+    video = info.video
     assert video is not None
     if video.codec not in COPYABLE:
         raise PreconditionFailed(
@@ -35,34 +38,21 @@ async def mux_soft(
             f"An MP4 file cannot hold {video.codec} as it is: use CAPTION_MODE_BURN.",
             field="caption.video",
         )
-    frames = video.frame_count
-    context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
+    arguments = [
+        *ffmpeg.safe_input(path, info.format),
+        *("-f", "srt", "-i", srt_name, "-map", f"0:{video.index}"),
+        *copy_picture(video.codec),
+        *audio_options(info.audio),
+        *("-map", "1:0", "-c:s", "mov_text", "-disposition:s:0", "default"),
+        *("-metadata:s:s:0", f"language={_three_letters(language)}", "-map_metadata", "0"),
+    ]
     try:
-        await ffmpeg.run(
-            context.tools.ffmpeg,
-            [
-                *ffmpeg.safe_input(path, info.format),
-                *("-f", "srt", "-i", srt_name, "-map", f"0:{video.index}"),
-                *copy_picture(video.codec),
-                *audio_options(info.audio),
-                *("-map", "1:0", "-c:s", "mov_text", "-disposition:s:0", "default"),
-                *("-metadata:s:s:0", f"language={_three_letters(language)}"),
-                *("-map_metadata", "0", "-movflags", "+faststart", str(context.result)),
-            ],
-            cwd=context.workspace,
-            on_report=lambda report: context.report(
-                ffmpeg.encode_progress(report, frames, ENCODING)
-            ),
-        )
+        await result.make(context, arguments, video.frame_count)
     except ChildFailed as error:
         raise encoding_failed(error, "caption.video") from error
-    context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
-    audio_s = info.audio.duration_s if info.audio else None
-    expected = Expected(
-        video.duration_s, audio_s, frames, tolerance_s=_TOLERANCE_S, codec=video.codec
-    )
-    output = await verify(context.result, expected)
-    output.encoder.CopyFrom(EncoderUse(requested="copy", used="copy"))
+    expected = replace(as_long_as(info), frames=video.frame_count, codec=video.codec)
+    output = await result.check(context, expected, video.frame_count)
+    output.encoder.CopyFrom(COPIED)
     return output
 
 
