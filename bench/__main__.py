@@ -128,7 +128,8 @@ def main() -> None:
         vmaf = quality.vmaf_of_both(work)
         bars = [*time_bars(times), *quality_bars(positions, vmaf), memory_bar(work)]
         console.print("Measuring sound and captions ...")
-        sounds, caption_times = sound.times(work), captions.times(work)
+        video, audio = sound.samples(work)
+        sounds, caption_times = sound.times(work, video, audio), captions.times(work, video)
         bars += [*sound_bars(sounds), caption_bar(caption_times)]
     old = baseline(positions, vmaf)
     everything = {**times, **sounds, **caption_times}

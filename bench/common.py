@@ -10,10 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpu_worker.media.encoders import bundled_ffmpeg
+from gpu_worker.media.profiles import CODECS, profile
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "demo" / "media" / "01-mountain-path.jpg"
 FFMPEG: tuple[str | Path, ...] = (bundled_ffmpeg(), "-v", "error", "-nostdin", "-y")
+# What the worker encodes with where there is no GPU, and a file without loss to compare with.
+_X264 = profile(CODECS[0], hardware=False)
+X264 = ("-c:v", _X264.name, *_X264.options, "-pix_fmt", "yuv420p")
+LOSSLESS = ("-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "0")
 _TIMEOUT_S = 600
 RUNS = 3
 

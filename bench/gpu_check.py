@@ -33,8 +33,7 @@ def main() -> None:
         raw, reference = work / "frames.yuv", work / "reference.mkv"
         with raw.open("wb") as file:
             common.run(zoom.render_command(zoom.photo(work), work), stdout=file)
-        lossless = ("-c:v", "libx264", "-preset", "ultrafast", "-qp", "0")
-        common.run([*common.FFMPEG, *zoom.RAW, "-i", raw, *lossless, reference])
+        common.run([*common.FFMPEG, *zoom.RAW, "-i", raw, *common.LOSSLESS, reference])
         for profile in ALL:
             probe = probes[profile.name]
             if not probe.works:

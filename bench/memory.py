@@ -7,14 +7,12 @@ import subprocess
 from pathlib import Path
 
 from bench import zoom
-from gpu_worker.media.clip import Clip, renderer
-from gpu_worker.media.motion import Motion
 
 
 def peak_mib(frames: int, work: Path) -> float:
     """Of the rendering child, for a clip of so many frames."""
-    clip = Clip(str(zoom.photo(work)), "JPEG", *zoom.SIZE, frames, Motion(zoom.ZOOM), threads=2)
-    process = subprocess.Popen(list(map(str, renderer(clip, work))), stdout=subprocess.DEVNULL)
+    command = zoom.render_command(zoom.photo(work), work, frames=frames)
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0

@@ -15,7 +15,7 @@ from bench.common import Cost
 from bench.quality import Positions
 
 matplotlib.use("Agg")
-_COLORS = {"old graph": "#d1495b", "ours": "#2e86ab", "encoding": "#8d99ae"}
+_COLORS = {"old graph": "#d1495b", "ours": "#2e86ab"}
 
 
 def times(costs: Mapping[str, Cost], target: Path) -> None:

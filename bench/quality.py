@@ -27,7 +27,9 @@ def _spots(work: Path) -> tuple[Path, list[tuple[float, float]]]:
     """A picture of soft spots whose middles are known exactly."""
     size = (2880, 1620)
     centres = [
-        (x + 0.37, y + 0.61) for x in range(150, 2100, _SPACING_PX) for y in range(150, 1150, 120)
+        (x + 0.37, y + 0.61)
+        for x in range(150, 2100, _SPACING_PX)
+        for y in range(150, 1150, _SPACING_PX)
     ]
     x, y = np.arange(size[0]) + 0.5, (np.arange(size[1]) + 0.5)[:, None]
     light = np.zeros((size[1], size[0]))
@@ -95,8 +97,8 @@ def _reference(picture: Path, boxes: list[Box], target: Path) -> Path:
     size = f"{zoom.SIZE[0]}x{zoom.SIZE[1]}"
     command = [
         *(*common.FFMPEG, "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(zoom.RATE)),
-        *("-i", "pipe:0", "-vf", "scale=out_color_matrix=bt709:out_range=tv", "-pix_fmt"),
-        *("yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", target),
+        *("-i", "pipe:0", "-vf", "scale=out_color_matrix=bt709:out_range=tv"),
+        *(*common.LOSSLESS, target),
     ]
     with subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE) as encoder:
         assert encoder.stdin is not None

@@ -18,11 +18,11 @@ _LENGTH_S = 60
 
 
 def samples(work: Path) -> tuple[Path, Path]:
+    """A video that moves, and a sound that is a little shorter."""
     video, sound = work / "clip.mp4", work / "sound.wav"
     picture = ("-loop", "1", "-t", str(_LENGTH_S), "-i", common.PHOTO)
     graph = "scale=2880:1620,crop=1920:1080:x='t*10':y='t*5',fps=24,format=yuv420p"
-    codec = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "23")
-    common.run([*common.FFMPEG, *picture, "-vf", graph, *codec, video])
+    common.run([*common.FFMPEG, *picture, "-vf", graph, *common.X264, video])
     pink = f"anoisesrc=d={_LENGTH_S - 0.6}:c=pink:r=48000:a=0.3"
     common.run([*common.FFMPEG, "-f", "lavfi", "-i", pink, "-ac", "2", sound])
     return video, sound
@@ -36,14 +36,13 @@ def _ours(tools: Toolbox, video: Path, sound: Path, work: Path) -> None:
     asyncio.run(add_audio(Task(add_audio=AddAudio()), "video", context))
 
 
-def times(work: Path) -> dict[str, common.Cost]:
+def times(work: Path, video: Path, sound: Path) -> dict[str, common.Cost]:
     """A minute of 1080p with new sound. Ours is everything: probing, cutting exactly, measuring
     the loudness of the result, verifying it."""
-    video, sound = samples(work)
     tools = asyncio.run(discover(None))
     both = [*common.FFMPEG, "-i", video, "-i", sound, "-map", "0:v", "-map", "1:a"]
     aac = ("-c:a", "aac", "-b:a", "192k")
-    old = [*both, "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", *aac, "-shortest"]
+    old = [*both, *common.X264, *aac, "-shortest"]
     works = {
         "encoding again": partial(common.run, [*old, work / "old.mp4"]),
         "AAC alone": partial(common.run, [*common.FFMPEG, "-i", sound, *aac, work / "alone.m4a"]),

@@ -17,7 +17,6 @@ from PIL import Image
 from bench import common
 from gpu_worker.media.clip import Clip, renderer
 from gpu_worker.media.motion import Box, Motion, boxes, ends
-from gpu_worker.media.profiles import CODECS, profile
 
 FRAMES, RATE, SIZE, ZOOM = 120, 24, (1920, 1080), 1.324
 CORNER = (0.0, 0.0)
@@ -27,8 +26,6 @@ OLD_GRAPH = (
     f":d={FRAMES}:s={SIZE[0]}x{SIZE[1]}:fps={RATE}"
 )
 RAW = ("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{SIZE[0]}x{SIZE[1]}", "-r", str(RATE))
-_X264 = profile(CODECS[0], hardware=False)
-ENCODE = ("-c:v", _X264.name, *_X264.options, "-pix_fmt", "yuv420p")
 _THREADS = 2
 
 
@@ -53,9 +50,11 @@ def old_boxes(picture: tuple[int, int]) -> list[Box]:
     return [Box(0, 0, picture[0] / zoom, picture[1] / zoom) for zoom in zooms]
 
 
-def render_command(picture: Path, work: Path, picture_format: str = "JPEG") -> common.Command:
+def render_command(
+    picture: Path, work: Path, picture_format: str = "JPEG", frames: int = FRAMES
+) -> common.Command:
     motion = Motion(ZOOM, focal=CORNER)
-    clip = Clip(str(picture), picture_format, *SIZE, FRAMES, motion, threads=_THREADS)
+    clip = Clip(str(picture), picture_format, *SIZE, frames, motion, threads=_THREADS)
     return renderer(clip, work)
 
 
@@ -67,7 +66,8 @@ def render_and_encode(render: common.Command, target: Path, *options: str) -> No
     """As the worker does it: two processes and a pipe."""
     with subprocess.Popen(list(map(str, render)), stdout=subprocess.PIPE) as frames:
         common.run(
-            [*common.FFMPEG, *RAW, "-i", "pipe:0", *ENCODE, *options, target], stdin=frames.stdout
+            [*common.FFMPEG, *RAW, "-i", "pipe:0", *common.X264, *options, target],
+            stdin=frames.stdout,
         )
 
 
@@ -87,7 +87,7 @@ def times(work: Path) -> dict[str, common.Cost]:
 
     def encode(index: int, *options: str) -> None:
         common.run(
-            [*common.FFMPEG, *RAW, "-i", raw, *ENCODE, *options, work / f"encoded-{index}.mp4"]
+            [*common.FFMPEG, *RAW, "-i", raw, *common.X264, *options, work / f"encoded-{index}.mp4"]
         )
 
     def ours(index: int, *options: str) -> None:
@@ -97,7 +97,7 @@ def times(work: Path) -> dict[str, common.Cost]:
         "old graph, frames alone": partial(common.run, [*old, "-f", "null", "-"]),
         "ours, frames alone": partial(common.run, render, stdout=subprocess.DEVNULL),
         "encoding alone": partial(encode, 0),
-        "old graph and encoding": partial(common.run, [*old, *ENCODE, work / "old.mp4"]),
+        "old graph and encoding": partial(common.run, [*old, *common.X264, work / "old.mp4"]),
         "ours and encoding": partial(ours, 0),
         "three at once, encoding alone": partial(at_once, 3, encode),
         # As the worker does it when there are more clips than CPUs.
