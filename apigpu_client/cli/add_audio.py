@@ -50,7 +50,7 @@ def add_audio(
 ) -> None:
     """Give VIDEO the sound of AUDIO.
 
-    The result ends with the shorter of the two.
+    The result ends with the shorter of the two, unless --end says otherwise.
     """
     if true_peak is not None and loudness is None:
         raise click.UsageError("--true-peak says something only with --loudness")
