@@ -20,6 +20,7 @@ from rich.table import Table
 
 from bench import captions, common, memory, plots, quality, sound, zoom
 from bench.common import Bar, Cost
+from gpu_worker.media.process import QUIET
 
 OUTPUT = common.ROOT / "build" / "bench"
 _SHORT_FRAMES, _LONG_FRAMES = 120, 1200
@@ -115,7 +116,7 @@ def show(console: Console, times: dict[str, Cost], old: dict[str, float], bars: 
 
 
 def main() -> None:
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the worker's children have it
+    os.environ.update(QUIET)
     console = Console()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="apigpu-bench-") as folder:

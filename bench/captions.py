@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,6 @@ def times(work: Path, video: Path) -> dict[str, common.Cost]:
     burn = [*start, "-vf", "ass=captions.ass", *common.X264, "burnt.mp4"]
     works = {
         "decoding and encoding": partial(common.run, [*start, *common.X264, work / "plain.mp4"]),
-        "with captions": partial(common.run, burn, cwd=work, env=environment),
+        "with captions": partial(common.run, burn, cwd=work, env={**os.environ, **environment}),
     }
     return dict(zip(works, common.best(*works.values()), strict=True))

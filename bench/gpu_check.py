@@ -7,6 +7,7 @@ one's file is.
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from bench import common, quality, zoom
 from gpu_worker.media.encoders import discover
+from gpu_worker.media.process import QUIET
 from gpu_worker.media.profiles import ALL, Profile
 
 
@@ -24,6 +26,7 @@ def encode(raw: Path, profile: Profile, target: Path) -> None:
 
 
 def main() -> None:
+    os.environ.update(QUIET)
     console = Console()
     tools = asyncio.run(discover(None))
     probes = {probe.name: probe for probe in tools.encoders}

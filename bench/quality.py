@@ -116,7 +116,10 @@ def _reference(picture: Path, boxes: list[Box], target: Path) -> Path:
 def vmaf(encoded: Path, reference: Path, work: Path) -> list[float]:
     """VMAF of each frame."""
     log = work / "vmaf.json"
-    graph = f"[0:v][1:v]libvmaf=log_fmt=json:log_path={log}:n_threads=2"
+    # Containers round times differently: frames are paired by their number.
+    numbered = f"settb=1/{zoom.RATE},setpts=N"
+    pairs = f"[0:v]{numbered}[a];[1:v]{numbered}[b]"
+    graph = f"{pairs};[a][b]libvmaf=log_fmt=json:log_path={log}:n_threads=2"
     inputs = ("-i", encoded, "-i", reference)
     common.run([*common.FFMPEG, *inputs, "-lavfi", graph, "-f", "null", "-"])
     return [frame["metrics"]["vmaf"] for frame in json.loads(log.read_text())["frames"]]

@@ -34,6 +34,12 @@ class Limits:
     file_bytes: int = 0
 
 
+# How libraries behave in our children.
+QUIET = {
+    "OPENBLAS_NUM_THREADS": "1",  # numpy's idle threads spin, and take CPU from the encoder
+    "SVT_LOG": "1",  # errors only: its chatter would be taken for what went wrong
+}
+
 # Reading what is in a file: little of everything.
 READING = Limits(cpu_s=300, memory_bytes=8 * _GIB, file_bytes=_GIB)
 # Drawing one picture again and again: as long as it takes.
@@ -156,9 +162,4 @@ def _environment() -> dict[str, str]:
         "NVIDIA_VISIBLE_DEVICES",
         "CUDA_VISIBLE_DEVICES",
     )
-    # One thread: numpy's idle ones spin, and take CPU from the encoder.
-    return {
-        "OPENBLAS_NUM_THREADS": "1",
-        "SVT_LOG": "1",  # errors only: its chatter would be taken for what went wrong
-        **{name: os.environ[name] for name in kept if name in os.environ},
-    }
+    return QUIET | {name: os.environ[name] for name in kept if name in os.environ}
