@@ -13,7 +13,7 @@ from apigpu.video.v1.job_pb2 import Job, Output, Progress
 from apigpu.worker.v1 import worker_service_pb2 as worker
 from google.rpc import status_pb2
 
-from apigpu_common.errors import InternalError, ServiceError, is_retryable
+from apigpu_common.errors import InternalError, ServiceError, Unavailable, is_retryable
 from orchestrator import ids
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.files import FileStorage
@@ -36,6 +36,8 @@ Locate = Callable[[str, str], worker.FileLocation]
 class _Attempt:
     """One try at a task: where its results go, and what it has told so far."""
 
+    id: str
+    number: int
     task: Task
     job: Job
     file_ids: dict[str, str]  # by item id
@@ -70,37 +72,80 @@ class TaskRunner:
     async def run(self, task: Task, owner: str) -> None:
         """Do the task. On return it is finished or queued again; a cancel leaves it claimed."""
         job = await self._ledger.get(task.job_id)
-        item_ids = JobMachine(job).unfinished(task.item_ids)
-        attempt = _Attempt(task, job, {item_id: ids.new_id() for item_id in item_ids})
-        failure = InternalError("RESULT_MISSING", "The worker did not give a result.").to_status()
-        if task.attempts > self._retry.max_attempts:
+        job = await self._end_lost(job, task)
+        machine = JobMachine(job)
+        item_ids = machine.unfinished(task.item_ids)
+        made = machine.attempts(task.id)
+        attempt = _Attempt(
+            f"{task.id}-{len(made) + 1}",
+            1 + sum(not one.handed_over for one in made),
+            task,
+            job,
+            {item_id: ids.new_id() for item_id in item_ids},
+        )
+        if attempt.number > self._retry.max_attempts:
             # Whoever had it died each time without a word.
             failure = InternalError(
                 "ATTEMPTS_EXHAUSTED", "The work broke off in every attempt that was made."
             ).to_status()
+            await self._settle(attempt, owner, failure)
         elif item_ids:
-            failure = await self._attempt(attempt, failure)
-        await self._settle(attempt, owner, failure)
+            await self._begin(attempt)
+            await self._settle(attempt, owner, await self._attempt(attempt))
+        else:
+            await self._store.finish_task(owner, task.id)
 
-    async def _attempt(self, attempt: _Attempt, failure: status_pb2.Status) -> status_pb2.Status:
+    async def _end_lost(self, job: Job, task: Task) -> Job:
+        """Whoever had the task before us died at it: that goes on the record."""
+        error = Unavailable("ORCHESTRATOR_LOST", "The service died during the work.").to_status()
+        for lost in JobMachine(job).attempts(task.id):
+            if not lost.HasField("end_time"):
+                job = await self._end(task.job_id, lost.id, error)
+        return job
+
+    async def _begin(self, attempt: _Attempt) -> None:
+        """On the record before it is dispatched: what dies later is known to have been."""
+        await self._ledger.step(
+            attempt.task.job_id,
+            lambda machine, at: machine.attempt_begun(
+                attempt.id, list(attempt.file_ids), self._dispatcher.name, at
+            ),
+        )
+
+    async def _end(
+        self,
+        job_id: str,
+        attempt_id: str,
+        error: status_pb2.Status | None,
+        *,
+        handed_over: bool = False,
+    ) -> Job:
+        return await self._ledger.step(
+            job_id,
+            lambda machine, at: machine.attempt_ended(
+                attempt_id, error, at, handed_over=handed_over
+            ),
+        )
+
+    async def _attempt(self, attempt: _Attempt) -> status_pb2.Status:
         """Dispatch and follow; returns why items without a result have none."""
         request = self._request(attempt)
         try:
             async for event in self._dispatcher.execute(request):
                 await self._apply(attempt, event)
         except ServiceError as error:
-            log.warning("attempt %s broke: %s", attempt.task.attempt_id, error.message)
+            log.warning("attempt %s broke: %s", attempt.id, error.message)
             return error.to_status()
         except Exception:
-            log.exception("attempt %s broke", attempt.task.attempt_id)
+            log.exception("attempt %s broke", attempt.id)
             return InternalError(
                 "INTERNAL", "Something went wrong on our side.", retryable=True
             ).to_status()
-        return failure
+        return InternalError("RESULT_MISSING", "The worker did not give a result.").to_status()
 
     def _request(self, attempt: _Attempt) -> worker.Task:
         job, task = attempt.job, attempt.task
-        request = worker.Task(id=task.id, attempt_id=task.attempt_id, job=job.name)
+        request = worker.Task(id=task.id, attempt_id=attempt.id, job=job.name)
         request.time_limit.FromMilliseconds(int(self._time_limit_s * 1000))
         operation = job.WhichOneof("operation")
         assert operation is not None
@@ -117,12 +162,16 @@ class TaskRunner:
         return request
 
     async def _apply(self, attempt: _Attempt, event: worker.TaskEvent) -> None:
-        if event.attempt_id != attempt.task.attempt_id or event.sequence <= attempt.last_sequence:
+        if event.attempt_id != attempt.id or event.sequence <= attempt.last_sequence:
             return  # of another attempt, or seen before
         attempt.last_sequence = event.sequence
         kind = event.WhichOneof("event")
         if kind == "started":
-            await self._ledger.step(attempt.task.job_id, JobMachine.start)
+            worker_id = event.started.worker_id
+            await self._ledger.step(
+                attempt.task.job_id,
+                lambda machine, at: machine.start(attempt.id, worker_id, at),
+            )
         elif kind == "progress":
             await self._progress(attempt, event.progress)
         elif kind == "result":
@@ -197,29 +246,32 @@ class TaskRunner:
         """Queue what is left for another attempt, or fail it where there is none."""
         task = attempt.task
         left = {item_id: attempt.broken.get(item_id, failure) for item_id in attempt.file_ids}
-        delay_s = self._retry.backoff_s(task.attempts)
+        delay_s = self._retry.backoff_s(attempt.number)
+        if left:
+            await self._end(task.job_id, attempt.id, next(iter(left.values())))
         if any(is_retryable(error) for error in left.values()) and delay_s is not None:
-            await self._requeue(attempt, [i for i, e in left.items() if is_retryable(e)])
+            await self._requeue(task.job_id, [i for i, e in left.items() if is_retryable(e)])
             for item_id in [i for i, e in left.items() if not is_retryable(e)]:
                 await self._fail(attempt, item_id, left[item_id])
             await self._store.requeue_task(owner, task.id, delay_s)
             return
         for item_id, error in left.items():
             await self._fail(attempt, item_id, error)
+        await self._end(task.job_id, attempt.id, None)
         await self._store.finish_task(owner, task.id)
 
-    async def _requeue(self, attempt: _Attempt, item_ids: list[str]) -> None:
-        await self._ledger.step(
-            attempt.task.job_id,
-            lambda machine, at: machine.items_requeued(item_ids, at),
+    async def _requeue(self, job_id: str, item_ids: list[str]) -> Job:
+        return await self._ledger.step(
+            job_id, lambda machine, at: machine.items_requeued(item_ids, at)
         )
 
     async def hand_over(self, task: Task, owner: str) -> None:
         """Give a task that was cancelled in the middle to whoever claims it next."""
         job = await self._ledger.get(task.job_id)
-        open_ids = JobMachine(job).unfinished(task.item_ids)
-        await self._requeue(_Attempt(task, job, {}), open_ids)
-        await self._store.requeue_task(owner, task.id, 0.0, count_attempt=False)
+        job = await self._requeue(task.job_id, JobMachine(job).unfinished(task.item_ids))
+        for attempt in JobMachine(job).attempts(task.id):
+            await self._end(task.job_id, attempt.id, None, handed_over=True)
+        await self._store.requeue_task(owner, task.id, 0.0)
 
     async def _video_filename(self, job: Job) -> str:
         """What the caller called the source video, where it was uploaded."""

@@ -11,11 +11,11 @@ Pure: the caller gives the time and stores what comes back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from apigpu.video.v1 import job_pb2
-from apigpu.video.v1.job_pb2 import Item, Job, JobEvent, Progress
+from apigpu.video.v1.job_pb2 import Attempt, Item, Job, JobEvent, Progress
 from google.protobuf import timestamp_pb2
 from google.rpc import status_pb2
 
@@ -78,8 +78,44 @@ class JobMachine:
             i for i in ids if i in self._items and self._items[i].state not in FINAL_ITEM_STATES
         ]
 
-    def start(self, now: datetime) -> None:
+    def attempts(self, task_id: str) -> list[Attempt]:
+        """The attempts at one task, oldest first."""
+        return [a for a in self.job.attempts if a.id.rpartition("-")[0] == task_id]
+
+    def attempt_begun(
+        self, attempt_id: str, item_ids: Sequence[str], backend: str, now: datetime
+    ) -> None:
+        """Somebody is about to have the items done."""
+        if is_final(self.job):
+            return
+        attempt = self.job.attempts.add(id=attempt_id, item_ids=item_ids, backend=backend)
+        attempt.create_time.CopyFrom(_timestamp(now))
+        self._event(now).attempt.CopyFrom(attempt)
+
+    def attempt_ended(
+        self,
+        attempt_id: str,
+        error: status_pb2.Status | None,
+        now: datetime,
+        *,
+        handed_over: bool = False,
+    ) -> None:
+        """Nobody is at it any more. error: why it broke, if it did."""
+        attempt = self._open_attempt(attempt_id)
+        if attempt is None:
+            return
+        attempt.end_time.CopyFrom(_timestamp(now))
+        attempt.handed_over = handed_over
+        if error is not None:
+            attempt.error.CopyFrom(error)
+        self._event(now).attempt.CopyFrom(attempt)
+
+    def start(self, attempt_id: str, worker_id: str, now: datetime) -> None:
         """A worker has begun with a part of the job."""
+        attempt = self._open_attempt(attempt_id)
+        if attempt is not None and attempt.worker_id != worker_id:
+            attempt.worker_id = worker_id
+            self._event(now).attempt.CopyFrom(attempt)
         if self.job.state == Job.QUEUED:
             self.job.start_time.CopyFrom(_timestamp(now))
             self.job.progress.stage = job_pb2.STAGE_STARTING
@@ -147,7 +183,11 @@ class JobMachine:
                 _stop_clock(item.progress)
                 self._item_changed(item, now)
         self.job.error.CopyFrom(error)
-        self._finish(Job.CANCELLED, now)
+        self._finish(Job.CANCELLED, now, attempt_error=error)
+
+    def _open_attempt(self, attempt_id: str) -> Attempt | None:
+        open_ones = (a for a in self.job.attempts if not a.HasField("end_time"))
+        return next((a for a in open_ones if a.id == attempt_id), None)
 
     def _open_item(self, item_id: str) -> Item | None:
         item = self._items.get(item_id)
@@ -173,7 +213,15 @@ class JobMachine:
             self.job.error.CopyFrom(first.error)
             self._finish(Job.FAILED, now)
 
-    def _finish(self, state: Job.State.ValueType, now: datetime) -> None:
+    def _finish(
+        self,
+        state: Job.State.ValueType,
+        now: datetime,
+        attempt_error: status_pb2.Status | None = None,
+    ) -> None:
+        # Nothing is told after the end: what is still open ends with the job.
+        for attempt in self.job.attempts:
+            self.attempt_ended(attempt.id, attempt_error, now)
         self.job.state = state
         self.job.end_time.CopyFrom(_timestamp(now))
         self.job.progress.CopyFrom(rollup.roll_up(self.job, elapsed_s=0.0))

@@ -18,19 +18,11 @@ class Conflict(Exception):
 
 @dataclass(frozen=True)
 class Task:
-    """A part of a job that one worker does in one go.
-
-    attempts: how many were begun, this one included once it is claimed.
-    """
+    """A part of a job that one worker does in one go."""
 
     id: str
     job_id: str
     item_ids: Sequence[str]
-    attempts: int = 0
-
-    @property
-    def attempt_id(self) -> str:
-        return f"{self.id}-{self.attempts}"
 
 
 @dataclass(frozen=True)
@@ -125,9 +117,7 @@ class Store(Protocol):
         """Keep tasks. Returns those that are still the owner's."""
         ...
 
-    async def requeue_task(
-        self, owner: str, task_id: str, delay_s: float, *, count_attempt: bool = True
-    ) -> None:
+    async def requeue_task(self, owner: str, task_id: str, delay_s: float) -> None:
         """Give a task back to be claimed again, by anyone, after `delay_s`."""
         ...
 

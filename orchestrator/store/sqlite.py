@@ -59,8 +59,8 @@ class SqliteStore:
             )
             _insert_events(db, new.id, new.events)
             db.executemany(
-                "INSERT INTO tasks (id, job_id, item_ids, state, attempts, not_before)"
-                " VALUES (?, ?, ?, ?, 0, ?)",
+                "INSERT INTO tasks (id, job_id, item_ids, state, not_before)"
+                " VALUES (?, ?, ?, ?, ?)",
                 [
                     (task.id, task.job_id, json.dumps(list(task.item_ids)), _QUEUED, time.time())
                     for task in new.tasks
@@ -145,7 +145,7 @@ class SqliteStore:
         def work(db: sqlite3.Connection) -> Task | None:
             now = time.time()
             row = db.execute(
-                "UPDATE tasks SET state = ?, attempts = attempts + 1, owner = ?, not_before = ?"
+                "UPDATE tasks SET state = ?, owner = ?, not_before = ?"
                 " WHERE id = (SELECT id FROM tasks WHERE state IN (?, ?) AND not_before <= ?"
                 " ORDER BY not_before, id LIMIT 1) RETURNING *",
                 (_CLAIMED, owner, now + lease_s, _QUEUED, _CLAIMED, now),
@@ -165,14 +165,12 @@ class SqliteStore:
 
         return await self._db.write(work)
 
-    async def requeue_task(
-        self, owner: str, task_id: str, delay_s: float, *, count_attempt: bool = True
-    ) -> None:
+    async def requeue_task(self, owner: str, task_id: str, delay_s: float) -> None:
         def work(db: sqlite3.Connection) -> None:
             db.execute(
-                "UPDATE tasks SET state = ?, owner = NULL, not_before = ?, attempts = attempts - ?"
+                "UPDATE tasks SET state = ?, owner = NULL, not_before = ?"
                 " WHERE id = ? AND owner = ?",
-                (_QUEUED, time.time() + delay_s, 0 if count_attempt else 1, task_id, owner),
+                (_QUEUED, time.time() + delay_s, task_id, owner),
             )
 
         await self._db.write(work)
@@ -268,5 +266,4 @@ def _task(row: sqlite3.Row) -> Task:
         id=row["id"],
         job_id=row["job_id"],
         item_ids=json.loads(row["item_ids"]),
-        attempts=row["attempts"],
     )

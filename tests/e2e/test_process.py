@@ -125,6 +125,9 @@ async def test_a_killed_orchestrator_takes_its_worker_along_and_goes_on_after_a_
     assert events[0].progress.percent >= event.progress.percent
     assert events[-1].finished.state == Job.SUCCEEDED
     assert events[-1].finished.items[0].output.frame_count == 8 * 24
+    lost, made = events[-1].finished.attempts
+    assert requests.reason_of(lost.error) == "ORCHESTRATOR_LOST"
+    assert lost.HasField("end_time") and not made.HasField("error")
 
 
 async def test_a_killed_worker_is_replaced_and_the_job_ends_well(tmp_path: Path) -> None:

@@ -129,7 +129,12 @@ async def test_a_worker_lost_in_the_middle_costs_only_what_was_not_done(tmp_path
     assert job.state == Job.SUCCEEDED
     assert [[item.id for item in task.items] for task in scripted.tasks] == [["a", "b"], ["b"]]
     assert [image.id for image in scripted.tasks[1].images_to_videos.images] == ["b"]
-    assert scripted.tasks[0].attempt_id != scripted.tasks[1].attempt_id
+    first, second = job.attempts
+    assert [first.id, second.id] == [task.attempt_id for task in scripted.tasks]
+    assert [list(one.item_ids) for one in job.attempts] == [["a", "b"], ["b"]]
+    assert (first.backend, first.worker_id) == ("workers", "scripted")
+    assert requests.reason_of(first.error) == "WORKER_LOST"
+    assert second.HasField("end_time") and not second.HasField("error")
 
 
 async def test_attempts_are_bounded(tmp_path: Path) -> None:
@@ -144,7 +149,7 @@ async def test_attempts_are_bounded(tmp_path: Path) -> None:
         job = await requests.finished(stub.RunJob(requests.run(pictures("a"))))
     assert job.state == Job.FAILED
     assert requests.reason_of(job.error) == "WORKER_LOST"
-    assert len(scripted.tasks) == 2
+    assert len(scripted.tasks) == len(job.attempts) == 2
 
 
 async def test_a_bad_input_is_not_tried_again(tmp_path: Path) -> None:
@@ -258,6 +263,7 @@ async def test_a_stopped_service_goes_on_with_its_jobs_when_it_starts_again(tmp_
         async with in_process(tmp_path, (address,)) as stub:
             rest = await requests.collect(stub.WatchJob(requests.watch(job, seen[-1].sequence)))
     assert rest[0].sequence == seen[-1].sequence + 1
+    assert [attempt.handed_over for attempt in rest[-1].finished.attempts] == [True, False]
     assert rest[-1].finished.state == Job.SUCCEEDED
     assert len(scripted.tasks) == 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -17,6 +18,7 @@ import pytest
 from apigpu_common.errors import Unavailable
 from orchestrator import ids
 from orchestrator.jobs.machine import JobMachine
+from orchestrator.store import migrations
 from orchestrator.store.database import Database
 from orchestrator.store.interface import Change, Conflict, NewJob, StoredFile, Task
 from orchestrator.store.sqlite import SqliteStore
@@ -53,7 +55,7 @@ async def test_a_change_of_an_outdated_job_is_refused_whole(store: SqliteStore) 
     machine = await add_job(store)
     job_id = ids.id_of(machine.job.name)
     other = JobMachine(await store.get_job(job_id))  # type: ignore[arg-type]
-    machine.start(NOW)
+    machine.start("t-1", "worker", NOW)
     await store.save(Change(job_id, machine.job, machine.take_events()))
     other.request_cancel(NOW)
     file = StoredFile("f1", "a.mp4", 1, "", NOW, job_id)
@@ -79,21 +81,29 @@ async def test_an_expired_lease_passes_on_and_the_old_owner_cannot_interfere(
     first = await store.claim_task("dead", lease_s=-1)  # expired as soon as it is given
     second = await store.claim_task("alive", LEASE_S)
     assert first is not None and second is not None
-    assert (second.id, second.attempts) == (first.id, 2)
-    assert first.attempt_id != second.attempt_id
+    assert second.id == first.id
     assert await store.renew_leases("dead", [first.id], LEASE_S) == set()
     await store.finish_task("dead", first.id)
     await store.requeue_task("dead", first.id, 0)
     assert await store.renew_leases("alive", [second.id], LEASE_S) == {second.id}
 
 
-async def test_a_task_that_was_handed_over_has_lost_no_attempt(store: SqliteStore) -> None:
-    await add_job(store)
-    first = await store.claim_task("a", LEASE_S)
-    assert first is not None
-    await store.requeue_task("a", first.id, 0, count_attempt=False)
-    second = await store.claim_task("b", LEASE_S)
-    assert second is not None and second.attempts == first.attempts
+async def test_an_older_database_keeps_its_jobs_and_tasks(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite3"
+    migrations.upgrade(f"sqlite:///{path}", "0001")
+    machine = JobMachine.create(pictures("a"), ids.job_name("j"), NOW)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute(
+            "INSERT INTO jobs VALUES ('j', 1, 'images_to_videos', '{}', 1, NULL, x'00', ?)",
+            (machine.job.SerializeToString(),),
+        )
+        db.execute("INSERT INTO tasks VALUES ('t', 'j', '[\"a\"]', 0, 2, NULL, 0)")
+        db.commit()
+    store = SqliteStore(path)
+    await store.open()
+    assert await store.get_job("j") == machine.job
+    assert await store.claim_task("owner", LEASE_S) == Task("t", "j", ["a"])
+    await store.close()
 
 
 async def execute(database: Database, statement: str) -> None:
@@ -143,6 +153,7 @@ async def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path: Path) -
 WRITER = """
 import asyncio, sys
 from pathlib import Path
+from orchestrator.store import migrations
 from orchestrator.store.database import Database
 
 async def main():

@@ -155,6 +155,7 @@ class Job(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The resource name, "jobs/{job}". Given by the service."""
     state: Global___Job.State.ValueType
@@ -207,6 +208,12 @@ class Job(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it reached its final state. Unset before."""
 
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """Every try that was made to have a part of the job done, oldest first: who did it,
+        when, and why it broke.
+        """
+
     def __init__(
         self,
         *,
@@ -223,16 +230,77 @@ class Job(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         last_sequence: _builtins.int = ...,
+        attempts: _abc.Iterable[Global___Attempt] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "operation", b"operation", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "items", b"items", "labels", b"labels", "last_sequence", b"last_sequence", "name", b"name", "operation", b"operation", "progress", b"progress", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "attempts", b"attempts", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "items", b"items", "labels", b"labels", "last_sequence", b"last_sequence", "name", b"name", "operation", b"operation", "progress", b"progress", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["caption", "images_to_videos", "add_audio"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class Attempt(_message.Message):
+    """One try to have some of a job's items done by a worker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ITEM_IDS_FIELD_NUMBER: _builtins.int
+    BACKEND_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    HANDED_OVER_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The service's id of it, "{task}-{number}"; numbers count from 1 in each task."""
+    backend: _builtins.str
+    """How it was to reach a worker: as ServerInfo.backend."""
+    worker_id: _builtins.str
+    """The worker's own id. Empty until one has begun."""
+    handed_over: _builtins.bool
+    """Whether it was given up because the service was stopped. Such an attempt does not
+    count against the limit.
+    """
+    @_builtins.property
+    def item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The items that were to be made."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was begun."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended. Unset before."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why it broke. Unset where every item has got its result, good or bad."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        item_ids: _abc.Iterable[_builtins.str] | None = ...,
+        backend: _builtins.str = ...,
+        worker_id: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        error: _status_pb2.Status | None = ...,
+        handed_over: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "handed_over", b"handed_over", "id", b"id", "item_ids", b"item_ids", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
 
 @_typing.final
 class Item(_message.Message):
@@ -633,6 +701,7 @@ class JobEvent(_message.Message):
     STATE_CHANGED_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     """The job, "jobs/{job}"."""
     sequence: _builtins.int
@@ -665,6 +734,10 @@ class JobEvent(_message.Message):
         cut, and WatchJob picks it up again.
         """
 
+    @_builtins.property
+    def attempt(self) -> Global___Attempt:
+        """An attempt was begun, has reached a worker, or has ended."""
+
     def __init__(
         self,
         *,
@@ -677,12 +750,13 @@ class JobEvent(_message.Message):
         state_changed: Global___StateChanged | None = ...,
         item: Global___Item | None = ...,
         finished: Global___Job | None = ...,
+        attempt: Global___Attempt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "event", b"event", "event_time", b"event_time", "finished", b"finished", "item", b"item", "progress", b"progress", "state_changed", b"state_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "created", b"created", "event", b"event", "event_time", b"event_time", "finished", b"finished", "item", b"item", "progress", b"progress", "state_changed", b"state_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "event", b"event", "event_time", b"event_time", "finished", b"finished", "item", b"item", "job", b"job", "progress", b"progress", "sequence", b"sequence", "state", b"state", "state_changed", b"state_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "created", b"created", "event", b"event", "event_time", b"event_time", "finished", b"finished", "item", b"item", "job", b"job", "progress", b"progress", "sequence", b"sequence", "state", b"state", "state_changed", b"state_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["created", "state_changed", "item", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["created", "state_changed", "item", "finished", "attempt"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

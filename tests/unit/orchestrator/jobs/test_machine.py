@@ -14,6 +14,7 @@ from orchestrator.jobs.machine import FINAL_ITEM_STATES, JobMachine, is_final
 from tests.requests import pictures
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ATTEMPT = "t-1"
 ERROR = status_pb2.Status(code=3, message="bad picture")
 
 
@@ -43,7 +44,7 @@ def test_states_follow_from_the_items() -> None:
         ("ff", Job.FAILED),
     ]:
         job = machine("a", "b")
-        job.start(NOW)
+        job.start(ATTEMPT, "worker", NOW)
         for item_id, outcome in zip("ab", outcomes, strict=True):
             assert not is_final(job.job)
             if outcome == "s":
@@ -56,7 +57,7 @@ def test_states_follow_from_the_items() -> None:
 
 def test_a_failed_job_does_not_claim_to_be_complete() -> None:
     job = machine("a")
-    job.start(NOW)
+    job.start(ATTEMPT, "worker", NOW)
     job.items_progressed({"a": Progress(percent=37)}, NOW)
     job.item_failed("a", ERROR, NOW)
     assert job.job.progress.percent == 37
@@ -66,7 +67,7 @@ def test_progress_weighs_pictures_by_their_length() -> None:
     spec = pictures("short", "long", duration_s=1)
     spec.images_to_videos.images[1].duration.seconds = 9
     job = JobMachine.create(spec, "jobs/1", NOW)
-    job.start(NOW)
+    job.start(ATTEMPT, "worker", NOW)
     job.items_progressed({"short": Progress(percent=100)}, NOW)
     assert job.job.progress.percent == 10
     job.items_progressed({"long": Progress(percent=50)}, NOW)
@@ -75,14 +76,14 @@ def test_progress_weighs_pictures_by_their_length() -> None:
 
 def test_time_left_follows_from_the_time_spent() -> None:
     job = machine("a")
-    job.start(NOW)
+    job.start(ATTEMPT, "worker", NOW)
     job.items_progressed({"a": Progress(percent=25)}, NOW + timedelta(seconds=10))
     assert job.job.progress.time_left.seconds == 30
 
 
 def test_cancel_keeps_what_was_done() -> None:
     job = machine("a", "b")
-    job.start(NOW)
+    job.start(ATTEMPT, "worker", NOW)
     job.item_succeeded("a", job_pb2.Output(file="files/1"), NOW)
     job.request_cancel(NOW)
     assert job.job.state == Job.CANCELLING
@@ -92,8 +93,21 @@ def test_cancel_keeps_what_was_done() -> None:
     assert job.job.items[0].output.file == "files/1"
 
 
+def test_attempts_are_told_apart_by_their_task_and_end_with_the_job() -> None:
+    job = machine("a")
+    for attempt_id in ("t-1", "u-1", "t-2"):
+        job.attempt_begun(attempt_id, ["a"], "workers", NOW)
+    job.attempt_ended("t-1", ERROR, NOW)
+    assert [attempt.id for attempt in job.attempts("t")] == ["t-1", "t-2"]
+    job.item_succeeded("a", job_pb2.Output(), NOW)
+    assert all(attempt.HasField("end_time") for attempt in job.job.attempts)
+    assert [attempt.HasField("error") for attempt in job.job.attempts] == [True, False, False]
+
+
 ITEM = st.sampled_from(["a", "b", "c", "unknown"])
 STEP = st.one_of(
+    st.tuples(st.just("begin"), st.sampled_from(["t-1", "t-2", "u-1"])),
+    st.tuples(st.just("end"), st.sampled_from(["t-1", "t-2", "unknown"])),
     st.tuples(st.just("start")),
     st.tuples(st.just("progress"), ITEM, st.floats(allow_nan=True)),
     st.tuples(st.just("succeed"), ITEM),
@@ -104,10 +118,14 @@ STEP = st.one_of(
 )
 
 
-def apply(job: JobMachine, step: tuple[object, ...]) -> None:
+def apply(job: JobMachine, step: tuple[object, ...]) -> None:  # noqa: C901  one case a step
     match step:
+        case ("begin", str(attempt)):
+            job.attempt_begun(attempt, ["a"], "workers", NOW)
+        case ("end", str(attempt)):
+            job.attempt_ended(attempt, ERROR, NOW)
         case ("start",):
-            job.start(NOW)
+            job.start(ATTEMPT, "worker", NOW)
         case ("progress", str(item), float(percent)):
             job.items_progressed({item: Progress(percent=percent)}, NOW)
         case ("succeed", str(item)):

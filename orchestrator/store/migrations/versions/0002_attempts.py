@@ -1,0 +1,14 @@
+"""Attempts stand in the job's own record; tasks no longer count them."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE tasks DROP COLUMN attempts")
+
+
+def downgrade() -> None:
+    op.execute("ALTER TABLE tasks ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0")
