@@ -25,4 +25,5 @@ ENV PATH=/opt/apigpu/bin:$PATH \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=video,compute,utility
 EXPOSE 50052
+# On RunPod Serverless (install the extra "runpod" as well): python3 -m gpu_worker.runpod_handler
 ENTRYPOINT ["python3", "-m", "gpu_worker"]

@@ -7,12 +7,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from apigpu.video.v1.job_pb2 import Progress
 from apigpu.worker.v1.worker_service_pb2 import (
     ItemProgress,
     ItemResult,
+    TaskAlive,
     TaskEvent,
     TaskFinished,
     TaskStarted,
@@ -20,12 +22,15 @@ from apigpu.worker.v1.worker_service_pb2 import (
 
 # Progress is told at most this often; results at once.
 _INTERVAL_S = 0.1
+# After so long without news it is told that there are none.
+_ALIVE_S = 15.0
 
 
 class Outbox:
     """Collects what happens in one attempt, and gives it out as numbered events."""
 
-    def __init__(self, attempt_id: str, worker_id: str) -> None:
+    def __init__(self, attempt_id: str, worker_id: str, interval_s: float = _INTERVAL_S) -> None:
+        self._interval_s = interval_s
         self._attempt_id = attempt_id
         self._sequence = 0
         self._progress: dict[str, Progress] = {}
@@ -59,7 +64,10 @@ class Outbox:
     async def events(self) -> AsyncIterator[TaskEvent]:
         """All events, in order, up to and with `finished`."""
         while True:
-            await self._changed.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), _ALIVE_S)
+            if not self._changed.is_set():
+                self._tell(alive=TaskAlive())
             if not self._urgent:
                 await self._pause()
             self._changed.clear()
@@ -73,7 +81,7 @@ class Outbox:
 
     async def _pause(self) -> None:
         """Let a little more progress come together, unless something urgent does."""
-        deadline = self._told_at + _INTERVAL_S
+        deadline = self._told_at + self._interval_s
         while not self._urgent and (left_s := deadline - time.monotonic()) > 0:
             self._changed.clear()
             try:

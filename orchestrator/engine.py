@@ -212,6 +212,7 @@ class Engine:
             log.exception("task %s could not be given back", running.task.id)
 
     async def _end_cancelled(self, task: Task) -> None:
+        await self._runner.cancel(task)
         await self._store.finish_task(self._owner, task.id)
         await self._settle_cancel(task.job_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 
@@ -9,6 +10,11 @@ import time
 def new_id() -> str:
     """32 hexadecimal digits: 12 of milliseconds since 1970, 20 random."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def result_id(attempt_id: str, item_id: str) -> str:
+    """The file of an item's result in one attempt: whoever takes the attempt up again finds it."""
+    return hashlib.sha256(f"{attempt_id}/{item_id}".encode()).hexdigest()[:32]
 
 
 def job_name(job_id: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from apigpu.video.v1 import operations_pb2
-from apigpu.video.v1.job_pb2 import Job, Output, Progress
+from apigpu.video.v1.job_pb2 import Attempt, Job, Output, Progress
 from apigpu.worker.v1 import worker_service_pb2 as worker
 from google.rpc import status_pb2
 
@@ -38,6 +38,7 @@ class _Attempt:
 
     id: str
     number: int
+    record: Attempt
     task: Task
     job: Job
     file_ids: dict[str, str]  # by item id
@@ -76,12 +77,16 @@ class TaskRunner:
         machine = JobMachine(job)
         item_ids = machine.unfinished(task.item_ids)
         made = machine.attempts(task.id)
+        record = Attempt(id=f"{task.id}-{len(made) + 1}")
+        if made and not made[-1].HasField("end_time"):
+            record = made.pop()  # it went on while nobody followed it
         attempt = _Attempt(
-            f"{task.id}-{len(made) + 1}",
+            record.id,
             1 + sum(not one.handed_over for one in made),
+            record,
             task,
             job,
-            {item_id: ids.new_id() for item_id in item_ids},
+            {item_id: ids.result_id(record.id, item_id) for item_id in item_ids},
         )
         if attempt.number > self._retry.max_attempts:
             # Whoever had it died each time without a word.
@@ -90,7 +95,8 @@ class TaskRunner:
             ).to_status()
             await self._settle(attempt, owner, failure)
         elif item_ids:
-            await self._begin(attempt)
+            if not record.remote_id:
+                await self._begin(attempt)
             await self._settle(attempt, owner, await self._attempt(attempt))
         else:
             await self._store.finish_task(owner, task.id)
@@ -99,9 +105,21 @@ class TaskRunner:
         """Whoever had the task before us died at it: that goes on the record."""
         error = Unavailable("ORCHESTRATOR_LOST", "The service died during the work.").to_status()
         for lost in JobMachine(job).attempts(task.id):
-            if not lost.HasField("end_time"):
+            if not lost.HasField("end_time") and not self._goes_on(lost):
                 job = await self._end(task.job_id, lost.id, error)
         return job
+
+    def _goes_on(self, attempt: Attempt) -> bool:
+        """Whether it can be followed although whoever began it is gone."""
+        of_backend = attempt.backend == self._dispatcher.name
+        return of_backend and self._dispatcher.outlives_us and bool(attempt.remote_id)
+
+    async def cancel(self, task: Task) -> None:
+        """Stop what goes on without us."""
+        job = await self._ledger.get(task.job_id)
+        for attempt in JobMachine(job).attempts(task.id):
+            if not attempt.HasField("end_time") and self._goes_on(attempt):
+                await self._dispatcher.cancel(attempt)
 
     async def _begin(self, attempt: _Attempt) -> None:
         """On the record before it is dispatched: what dies later is known to have been."""
@@ -131,8 +149,11 @@ class TaskRunner:
         """Dispatch and follow; returns why items without a result have none."""
         request = self._request(attempt)
         try:
-            async for event in self._dispatcher.execute(request):
-                await self._apply(attempt, event)
+            async for event in self._dispatcher.execute(request, attempt.record):
+                if isinstance(event, Attempt):
+                    await self._learn(attempt, event)
+                else:
+                    await self._apply(attempt, event)
         except ServiceError as error:
             log.warning("attempt %s broke: %s", attempt.id, error.message)
             return error.to_status()
@@ -160,6 +181,12 @@ class TaskRunner:
             if source.file:
                 request.files[source.file].CopyFrom(self._locate(ids.id_of(source.file), "GET"))
         return request
+
+    async def _learn(self, attempt: _Attempt, facts: Attempt) -> None:
+        await self._ledger.step(
+            attempt.task.job_id,
+            lambda machine, at: machine.attempt_told(attempt.id, facts, at),
+        )
 
     async def _apply(self, attempt: _Attempt, event: worker.TaskEvent) -> None:
         if event.attempt_id != attempt.id or event.sequence <= attempt.last_sequence:
@@ -270,7 +297,8 @@ class TaskRunner:
         job = await self._ledger.get(task.job_id)
         job = await self._requeue(task.job_id, JobMachine(job).unfinished(task.item_ids))
         for attempt in JobMachine(job).attempts(task.id):
-            await self._end(task.job_id, attempt.id, None, handed_over=True)
+            if not self._goes_on(attempt):
+                await self._end(task.job_id, attempt.id, None, handed_over=True)
         await self._store.requeue_task(owner, task.id, 0.0)
 
     async def _video_filename(self, job: Job) -> str:

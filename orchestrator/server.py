@@ -21,6 +21,8 @@ from apigpu_common.reflection import enable_reflection
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.dispatch.child import ChildDispatcher
 from orchestrator.dispatch.grpc_workers import GrpcDispatcher
+from orchestrator.dispatch.runpod import RunpodDispatcher
+from orchestrator.dispatch.runpod_api import RunpodApi
 from orchestrator.engine import Engine
 from orchestrator.files import FileStorage
 from orchestrator.http.transfers import Transfers
@@ -88,7 +90,11 @@ class Orchestrator:
             return lambda file_id, method: FileLocation(path=str(storage.path(file_id)))
         settings = self._settings
         transfers = Transfers(
-            storage, settings.http_listen, settings.public_url, settings.task_time_limit_s
+            storage,
+            settings.http_listen,
+            settings.public_url,
+            settings.task_time_limit_s + settings.runpod_queue_limit_s,
+            settings.data_dir / "transfers.key",
         )
         await transfers.open()
         self._stack.push_async_callback(transfers.close)
@@ -123,6 +129,10 @@ class Orchestrator:
 
 
 def _dispatcher(settings: Settings) -> Dispatcher:
+    if settings.runpod_endpoint_id:
+        key = settings.runpod_api_key.get_secret_value()
+        api = RunpodApi(settings.runpod_url, settings.runpod_endpoint_id, key)
+        return RunpodDispatcher(api, settings.runpod_max_tasks, settings.runpod_queue_limit_s)
     if settings.workers:
         return GrpcDispatcher(settings.workers, name="workers", shares_disk=False)
     return ChildDispatcher(settings.data_dir / "work")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
     """Read from variables with the prefix APIGPU_, for example APIGPU_LISTEN."""
 
-    model_config = SettingsConfigDict(env_prefix="APIGPU_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="APIGPU_", frozen=True, populate_by_name=True)
 
     listen: str = Field(
         default="127.0.0.1:50051",
@@ -26,6 +26,25 @@ class Settings(BaseSettings):
         default=(),
         description="Addresses of gRPC workers, separated by commas. Empty: one worker is"
         " started as a child process.",
+    )
+    runpod_api_key: SecretStr = Field(
+        default=SecretStr(""),
+        validation_alias=AliasChoices("APIGPU_RUNPOD_API_KEY", "RUNPOD_API_KEY"),
+        description="Key of your RunPod account. With RUNPOD_ENDPOINT_ID: work is done on RunPod.",
+    )
+    runpod_endpoint_id: str = Field(
+        default="",
+        validation_alias=AliasChoices("APIGPU_RUNPOD_ENDPOINT_ID", "RUNPOD_ENDPOINT_ID"),
+        description="The RunPod Serverless endpoint whose workers do the work.",
+    )
+    runpod_url: str = Field(
+        default="https://api.runpod.ai/v2", description="Where RunPod's API is."
+    )
+    runpod_max_tasks: int = Field(
+        default=32, gt=0, description="How many tasks are at RunPod at the same time, at most."
+    )
+    runpod_queue_limit_s: float = Field(
+        default=1800.0, gt=0, description="Longest wait of a task for a RunPod worker, in seconds."
     )
     http_listen: str = Field(
         default="127.0.0.1:0",

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from apigpu.video.v1 import video_service_pb2
+from apigpu.video.v1.job_pb2 import Attempt
 from apigpu.worker.v1 import worker_service_pb2
 
 
@@ -14,10 +15,12 @@ class Dispatcher(Protocol):
 
     name: how GetServerInfo calls it.
     shares_disk: whether its workers can use this machine's paths.
+    outlives_us: whether a task goes on while nobody follows it, to be taken up again.
     """
 
     name: str
     shares_disk: bool
+    outlives_us: bool
 
     async def open(self) -> None: ...
 
@@ -27,11 +30,20 @@ class Dispatcher(Protocol):
         """How many tasks it can do at the same time, now. 0 while no worker answers."""
         ...
 
-    def execute(self, task: worker_service_pb2.Task) -> AsyncIterator[worker_service_pb2.TaskEvent]:
-        """Do the task; yields its events, `finished` last. Closing the iterator stops it.
+    def execute(
+        self, task: worker_service_pb2.Task, attempt: Attempt
+    ) -> AsyncIterator[worker_service_pb2.TaskEvent | Attempt]:
+        """Do the task; yields its events, `finished` last, and what becomes known of the
+        attempt, as an Attempt with just that.
 
+        attempt: what is on the record; where it has a remote_id it is followed, not begun.
+        Closing the iterator stops the task, unless the backend `outlives_us`.
         Raises ServiceError: retryable where another attempt may succeed.
         """
+        ...
+
+    async def cancel(self, attempt: Attempt) -> None:
+        """Stop an attempt that nobody follows any more."""
         ...
 
     async def workers(self) -> Sequence[video_service_pb2.WorkerInfo]:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from apigpu.video.v1 import video_service_pb2
+from apigpu.video.v1.job_pb2 import Attempt
 from apigpu.worker.v1 import worker_service_pb2
 
 from apigpu_common.errors import InternalError
@@ -33,6 +34,7 @@ class ChildDispatcher:
 
     name = "child"
     shares_disk = True
+    outlives_us = False
 
     def __init__(self, work_dir: Path) -> None:
         self._work_dir = work_dir
@@ -59,8 +61,13 @@ class ChildDispatcher:
     async def capacity(self) -> int:
         return await self._workers.capacity()
 
-    def execute(self, task: worker_service_pb2.Task) -> AsyncIterator[worker_service_pb2.TaskEvent]:
-        return self._workers.execute(task)
+    def execute(
+        self, task: worker_service_pb2.Task, attempt: Attempt
+    ) -> AsyncIterator[worker_service_pb2.TaskEvent]:
+        return self._workers.execute(task, attempt)
+
+    async def cancel(self, attempt: Attempt) -> None:
+        """Nothing to do: closing the iterator has stopped it."""
 
     async def workers(self) -> list[video_service_pb2.WorkerInfo]:
         return await self._workers.workers()

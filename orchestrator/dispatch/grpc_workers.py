@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import grpc
 from apigpu.video.v1 import video_service_pb2
+from apigpu.video.v1.job_pb2 import Attempt
 from apigpu.worker.v1 import worker_service_pb2
 from apigpu.worker.v1.worker_service_pb2_grpc import WorkerServiceStub
 from google.rpc import status_pb2
@@ -77,6 +78,8 @@ class _Worker:
 class GrpcDispatcher:
     """Implements `Dispatcher` for a fixed list of worker addresses."""
 
+    outlives_us = False
+
     def __init__(self, addresses: Sequence[str], *, name: str, shares_disk: bool) -> None:
         self.name = name
         self.shares_disk = shares_disk
@@ -96,8 +99,11 @@ class GrpcDispatcher:
                 await worker.ask()
         return sum(worker.slots for worker in self._workers)
 
+    async def cancel(self, attempt: Attempt) -> None:
+        """Nothing to do: closing the iterator has stopped it."""
+
     async def execute(
-        self, task: worker_service_pb2.Task
+        self, task: worker_service_pb2.Task, attempt: Attempt
     ) -> AsyncIterator[worker_service_pb2.TaskEvent]:
         worker = self._least_busy()
         try:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -26,13 +29,13 @@ class Transfers:
     """An HTTP listener for signed file links, and the maker of those links."""
 
     def __init__(
-        self, storage: FileStorage, listen: str, public_url: str, lifetime_s: float
+        self, storage: FileStorage, listen: str, public_url: str, lifetime_s: float, key_path: Path
     ) -> None:
         self._storage = storage
         self._listen = listen
         self._public_url = public_url.rstrip("/")
         self._lifetime_s = lifetime_s
-        self._key = secrets.token_bytes(32)
+        self._key = _kept_key(key_path)
         # Bodies are streamed; the storage has its own limit on their length.
         application = web.Application(client_max_size=0)
         application.router.add_get("/transfers/{file}", self._get)
@@ -97,6 +100,15 @@ class Transfers:
         except ConnectionError:  # the worker went away; nothing was stored, nobody listens
             return web.Response(status=400)
         return web.Response(status=201)
+
+
+def _kept_key(path: Path) -> bytes:
+    """The same after a restart: links that workers hold stay good."""
+    with suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+    return path.read_bytes()
 
 
 async def _body(request: web.Request) -> AsyncIterator[bytes]:

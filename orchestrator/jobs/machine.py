@@ -92,6 +92,13 @@ class JobMachine:
         attempt.create_time.CopyFrom(_timestamp(now))
         self._event(now).attempt.CopyFrom(attempt)
 
+    def attempt_told(self, attempt_id: str, facts: Attempt, now: datetime) -> None:
+        """More has become known of an attempt: the fields of `facts` that are set."""
+        attempt = self._open_attempt(attempt_id)
+        if attempt is not None:
+            attempt.MergeFrom(facts)
+            self._event(now).attempt.CopyFrom(attempt)
+
     def attempt_ended(
         self,
         attempt_id: str,

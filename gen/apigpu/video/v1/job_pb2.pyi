@@ -256,6 +256,10 @@ class Attempt(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     HANDED_OVER_FIELD_NUMBER: _builtins.int
+    ENDPOINT_ID_FIELD_NUMBER: _builtins.int
+    REMOTE_ID_FIELD_NUMBER: _builtins.int
+    QUEUE_TIME_FIELD_NUMBER: _builtins.int
+    EXECUTION_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The service's id of it, "{task}-{number}"; numbers count from 1 in each task."""
     backend: _builtins.str
@@ -266,6 +270,10 @@ class Attempt(_message.Message):
     """Whether it was given up because the service was stopped. Such an attempt does not
     count against the limit.
     """
+    endpoint_id: _builtins.str
+    """The RunPod endpoint that has it. Empty for other backends."""
+    remote_id: _builtins.str
+    """RunPod's id of it. Empty for other backends."""
     @_builtins.property
     def item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The items that were to be made."""
@@ -282,6 +290,14 @@ class Attempt(_message.Message):
     def error(self) -> _status_pb2.Status:
         """Why it broke. Unset where every item has got its result, good or bad."""
 
+    @_builtins.property
+    def queue_time(self) -> _duration_pb2.Duration:
+        """How long it waited for a worker, as RunPod tells. Unset for other backends."""
+
+    @_builtins.property
+    def execution_time(self) -> _duration_pb2.Duration:
+        """How long a worker was at it, as RunPod tells. Unset for other backends."""
+
     def __init__(
         self,
         *,
@@ -293,10 +309,14 @@ class Attempt(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         error: _status_pb2.Status | None = ...,
         handed_over: _builtins.bool = ...,
+        endpoint_id: _builtins.str = ...,
+        remote_id: _builtins.str = ...,
+        queue_time: _duration_pb2.Duration | None = ...,
+        execution_time: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "execution_time", b"execution_time", "queue_time", b"queue_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "handed_over", b"handed_over", "id", b"id", "item_ids", b"item_ids", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "create_time", b"create_time", "end_time", b"end_time", "endpoint_id", b"endpoint_id", "error", b"error", "execution_time", b"execution_time", "handed_over", b"handed_over", "id", b"id", "item_ids", b"item_ids", "queue_time", b"queue_time", "remote_id", b"remote_id", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

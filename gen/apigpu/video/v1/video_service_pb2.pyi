@@ -391,8 +391,8 @@ class ServerInfo(_message.Message):
     version: _builtins.str
     """Version of the service, for example "0.1.0"."""
     backend: _builtins.str
-    """How work reaches workers: "child" (a process on this machine) or "workers"
-    (by address).
+    """How work reaches workers: "child" (a process on this machine), "workers" (by
+    address) or "runpod" (RunPod Serverless).
     """
     max_upload_bytes: _builtins.int
     """Longest file that UploadFile takes, in bytes."""

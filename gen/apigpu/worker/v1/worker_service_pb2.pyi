@@ -206,6 +206,7 @@ class TaskEvent(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    ALIVE_FIELD_NUMBER: _builtins.int
     attempt_id: _builtins.str
     """The attempt that it belongs to."""
     sequence: _builtins.int
@@ -232,6 +233,10 @@ class TaskEvent(_message.Message):
     def finished(self) -> Global___TaskFinished:
         """The task has ended. Always the last event, complete in itself."""
 
+    @_builtins.property
+    def alive(self) -> Global___TaskAlive:
+        """Nothing new, but the worker is still at it."""
+
     def __init__(
         self,
         *,
@@ -242,12 +247,13 @@ class TaskEvent(_message.Message):
         progress: Global___ItemProgress | None = ...,
         result: Global___ItemResult | None = ...,
         finished: Global___TaskFinished | None = ...,
+        alive: Global___TaskAlive | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "event_time", b"event_time", "finished", b"finished", "progress", b"progress", "result", b"result", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "event", b"event", "event_time", b"event_time", "finished", b"finished", "progress", b"progress", "result", b"result", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "event", b"event", "event_time", b"event_time", "finished", b"finished", "progress", b"progress", "result", b"result", "sequence", b"sequence", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "attempt_id", b"attempt_id", "event", b"event", "event_time", b"event_time", "finished", b"finished", "progress", b"progress", "result", b"result", "sequence", b"sequence", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "progress", "result", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "progress", "result", "finished", "alive"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -274,6 +280,23 @@ class TaskStarted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskStarted: _TypeAlias = TaskStarted  # noqa: Y015
+
+@_typing.final
+class TaskAlive(_message.Message):
+    """A worker is still at a task: told when there was nothing else to tell for a while."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskAlive: _TypeAlias = TaskAlive  # noqa: Y015
 
 @_typing.final
 class ItemProgress(_message.Message):

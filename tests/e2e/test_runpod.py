@@ -1,0 +1,211 @@
+"""Whole jobs through RunPod: the real dispatcher, the real SDK loop and real FFmpeg, with an
+emulated cloud between them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from apigpu.video.v1 import job_pb2, operations_pb2, video_service_pb2
+from apigpu.video.v1.job_pb2 import Job
+from PIL import Image
+
+from tests import processes, requests
+from tests.runpod_emulator import Cloud, running
+from tests.runpod_emulator.cloud import ENDPOINT, KEY
+from tests.services import in_process
+
+
+def service(cloud: Cloud, data_dir: Path, **more: object) -> AbstractAsyncContextManager[Any]:
+    values = {"runpod_api_key": KEY, "runpod_endpoint_id": ENDPOINT, "runpod_url": cloud.url}
+    return in_process(data_dir, (), **{**values, **more})
+
+
+async def batch(stub: Any, tmp_path: Path, duration_s: float, *ids: str) -> Job:
+    picture = tmp_path / "noise.jpg"
+    Image.effect_noise((1600, 900), 60).convert("RGB").save(picture)
+    file = await stub.UploadFile(requests.chunks("noise.jpg", picture.read_bytes()))
+    spec = operations_pb2.ImagesToVideos()
+    for item_id in ids or ("noise",):
+        spec.images.add(
+            id=item_id,
+            image=operations_pb2.MediaSource(file=file.name),
+            duration=requests.seconds(duration_s),
+        )
+    return job_pb2.Job(images_to_videos=spec)
+
+
+async def encoding(events: Any) -> job_pb2.JobEvent:
+    async for event in events:
+        if event.item.progress.frames_done:
+            return event  # type: ignore[no-any-return]
+    raise AssertionError("the job ended before it was seen encoding")
+
+
+async def test_a_batch_is_made_on_runpod_and_its_story_told_as_it_happens(tmp_path: Path) -> None:
+    async with running(tmp_path / "cloud") as cloud, service(cloud, tmp_path / "data") as stub:
+        job = await batch(stub, tmp_path, 2.0, "a", "b")
+        story = await requests.collect(stub.RunJob(requests.run(job)))
+        done = story[-1].finished
+        assert done.state == Job.SUCCEEDED, done.error
+        assert any(event.item.progress.frames_done for event in story[:-4]), "no live progress"
+        (attempt,) = done.attempts
+        assert (attempt.backend, attempt.endpoint_id) == ("runpod", ENDPOINT)
+        (remote,) = cloud.jobs.values()
+        assert attempt.remote_id == remote.id
+        assert attempt.worker_id in cloud.workers
+        assert attempt.HasField("queue_time")
+        assert attempt.execution_time.ToTimedelta().total_seconds() > 0
+        for item in done.items:
+            assert item.output.frame_count == 48
+            stored = tmp_path / "data" / "files" / item.output.file.removeprefix("files/")
+            assert hashlib.sha256(stored.read_bytes()).hexdigest() == item.output.sha256
+        assert KEY not in str(remote.body) and "policy" in remote.body
+
+
+async def test_cancel_ends_the_runpod_job_and_its_ffmpeg(tmp_path: Path) -> None:
+    async with running(tmp_path / "cloud") as cloud, service(cloud, tmp_path / "data") as stub:
+        events = aiter(stub.RunJob(requests.run(await batch(stub, tmp_path, 60.0))))
+        event = await encoding(events)
+        (worker,) = cloud.workers.values()
+        ffmpegs = {pid for pid in processes.descendants(worker.pid) if _is_ffmpeg(pid)}
+        assert ffmpegs, "nothing is encoding"
+        await stub.CancelJob(video_service_pb2.CancelJobRequest(name=event.job))
+        last = [event async for event in events][-1].finished
+        assert last.state == Job.CANCELLED
+        assert [job.status for job in cloud.jobs.values()] == ["CANCELLED"]
+        await processes.ended(ffmpegs, 5)
+
+
+def _is_ffmpeg(pid: int) -> bool:
+    return "ffmpeg" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+
+
+async def test_a_restarted_service_follows_the_job_that_went_on_meanwhile(tmp_path: Path) -> None:
+    async with running(tmp_path / "cloud") as cloud:
+        port = _free_port()
+        data = tmp_path / "data"
+        async with service(cloud, data, http_listen=f"127.0.0.1:{port}") as stub:
+            events = aiter(stub.RunJob(requests.run(await batch(stub, tmp_path, 8.0))))
+            event = await encoding(events)
+        async with service(cloud, data, http_listen=f"127.0.0.1:{port}") as stub:
+            name = event.job
+            request = video_service_pb2.WatchJobRequest(name=name, after_sequence=event.sequence)
+            done = await requests.finished(stub.WatchJob(request))
+        assert done.state == Job.SUCCEEDED, done.error
+        assert len(cloud.jobs) == 1, "the work was paid for twice"
+        assert len(done.attempts) == 1
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+async def test_a_job_that_the_platform_fails_is_tried_again_on_the_record(tmp_path: Path) -> None:
+    async with running(tmp_path / "cloud") as cloud, service(cloud, tmp_path / "data") as stub:
+        events = aiter(stub.RunJob(requests.run(await batch(stub, tmp_path, 4.0))))
+        await encoding(events)
+        await cloud.kill_workers()
+        cloud.end("FAILED")
+        done = (await requests.collect(events))[-1].finished
+        assert done.state == Job.SUCCEEDED, done.error
+        first, second = done.attempts
+        assert requests.reason_of(first.error) == "WORKER_LOST"
+        assert not second.HasField("error")
+        assert len(cloud.jobs) == 2
+
+
+async def test_a_worker_that_must_go_stops_at_once_and_another_takes_over(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path / "cloud", max_workers=2) as cloud,
+        service(cloud, tmp_path / "data") as stub,
+    ):
+        events = aiter(stub.RunJob(requests.run(await batch(stub, tmp_path, 6.0))))
+        await encoding(events)
+        (worker,) = cloud.workers.values()
+        ffmpegs = {pid for pid in processes.descendants(worker.pid) if _is_ffmpeg(pid)}
+        worker.terminate()
+        await processes.ended(ffmpegs, 5)
+        done = (await requests.collect(events))[-1].finished
+        assert done.state == Job.SUCCEEDED, done.error
+        first, second = done.attempts
+        assert requests.reason_of(first.error) == "WORKER_LOST"
+        assert first.worker_id != second.worker_id
+        assert [job.status for job in cloud.jobs.values()] == ["COMPLETED", "COMPLETED"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "attempts"),
+    [
+        ("TIMED_OUT", "TIME_LIMIT", 1),
+        ("CANCELLED", "CANCELLED_ON_RUNPOD", 1),
+        ("FAILED", "WORKER_LOST", 2),
+        ("COMPLETED", "RESULT_LOST", 2),
+    ],
+)
+async def test_an_end_without_a_result_is_told_as_what_it_is(
+    tmp_path: Path, status: str, reason: str, attempts: int
+) -> None:
+    async with (
+        running(tmp_path / "cloud", max_workers=0) as cloud,
+        service(cloud, tmp_path / "data", max_attempts=2) as stub,
+    ):
+        events = stub.RunJob(requests.run(requests.pictures("a")))
+        async for event in events:
+            if event.attempt.remote_id:
+                cloud.end(status)
+        assert requests.reason_of(event.finished.error) == reason
+        assert len(cloud.jobs) == attempts
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "runs"),
+    [
+        (401, "RUNPOD_KEY_REFUSED", 1),
+        (404, "RUNPOD_NOT_FOUND", 1),
+        (400, "RUNPOD_REFUSED", 1),
+        (429, "RUNPOD_UNAVAILABLE", 2),
+        (500, "RUNPOD_UNAVAILABLE", 2),
+        (200, "RUNPOD_UNAVAILABLE", 2),  # a body that breaks off
+    ],
+)
+async def test_a_refused_dispatch_is_retried_only_where_that_can_help(
+    tmp_path: Path, status: int, reason: str, runs: int
+) -> None:
+    async with (
+        running(tmp_path / "cloud", max_workers=0) as cloud,
+        service(cloud, tmp_path / "data", max_attempts=2) as stub,
+    ):
+        cloud.fault = lambda operation: web.Response(status=status, text='{"id": "x')
+        job = await requests.finished(stub.RunJob(requests.run(requests.pictures("a"))))
+        assert job.state == Job.FAILED
+        assert requests.reason_of(job.error) == reason
+        assert cloud.calls == ["run"] * runs
+        assert len(job.attempts) == runs
+
+
+async def test_news_that_break_off_cost_nothing(tmp_path: Path) -> None:
+    """Every other answer is lost after RunPod has given it, news and all."""
+    async with running(tmp_path / "cloud") as cloud, service(cloud, tmp_path / "data") as stub:
+
+        def broken(operation: str) -> web.Response | None:
+            if operation != "run" and len(cloud.calls) % 2:
+                for job in cloud.jobs.values():
+                    job.buffered.clear()
+                return web.Response(text='{"status": "IN_PRO')
+            return None
+
+        cloud.fault = broken
+        job = await batch(stub, tmp_path, 1.0, "a", "b")
+        done = await asyncio.wait_for(requests.finished(stub.RunJob(requests.run(job))), 60)
+        assert done.state == Job.SUCCEEDED, done.error
+        assert len(done.attempts) == len(cloud.jobs) == 1
