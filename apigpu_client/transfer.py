@@ -37,10 +37,18 @@ async def upload(stub: VideoServiceAsyncStub, path: Path, on_progress: OnProgres
         try:
             return await stub.UploadFile(_parts(path, digest, on_progress))
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE or attempt == _MAX_TRIES:
+            if not _is_cut(error) or attempt == _MAX_TRIES:
                 raise from_rpc_error(error) from None
         await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt)
     raise AssertionError("unreachable")
+
+
+def _is_cut(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the connection broke. gRPC tells so in two ways: the second is its own, where a
+    message was being written just then."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE or (
+        error.code() is grpc.StatusCode.INTERNAL and error.details() == "Internal error from Core"
+    )
 
 
 async def _parts(

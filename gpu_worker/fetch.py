@@ -67,8 +67,10 @@ class Fetcher:
 
     async def __aenter__(self) -> Fetcher:
         guard = guarded_socket(self._settings.fetch_allow)
-        self._strangers = aiohttp.TCPConnector(socket_factory=guard)
-        self._trusted = aiohttp.TCPConnector()
+        # Names as the system knows them, whatever other resolver is installed along.
+        resolver = aiohttp.ThreadedResolver()
+        self._strangers = aiohttp.TCPConnector(socket_factory=guard, resolver=resolver)
+        self._trusted = aiohttp.TCPConnector(resolver=resolver)
         return self
 
     async def __aexit__(self, *_: object) -> None:
