@@ -104,8 +104,8 @@ class TaskRunner:
     async def _end_lost(self, job: Job, task: Task) -> Job:
         """Whoever had the task before us died at it: that goes on the record."""
         error = Unavailable("ORCHESTRATOR_LOST", "The service died during the work.").to_status()
-        for lost in JobMachine(job).attempts(task.id):
-            if not lost.HasField("end_time") and not self._goes_on(lost):
+        for lost in JobMachine(job).open_attempts(task.id):
+            if not self._goes_on(lost):
                 job = await self._end(task.job_id, lost.id, error)
         return job
 
@@ -117,8 +117,8 @@ class TaskRunner:
     async def cancel(self, task: Task) -> None:
         """Stop what goes on without us."""
         job = await self._ledger.get(task.job_id)
-        for attempt in JobMachine(job).attempts(task.id):
-            if not attempt.HasField("end_time") and self._goes_on(attempt):
+        for attempt in JobMachine(job).open_attempts(task.id):
+            if self._goes_on(attempt):
                 await self._dispatcher.cancel(attempt)
 
     async def _begin(self, attempt: _Attempt) -> None:
@@ -274,8 +274,7 @@ class TaskRunner:
         task = attempt.task
         left = {item_id: attempt.broken.get(item_id, failure) for item_id in attempt.file_ids}
         delay_s = self._retry.backoff_s(attempt.number)
-        if left:
-            await self._end(task.job_id, attempt.id, next(iter(left.values())))
+        await self._end(task.job_id, attempt.id, next(iter(left.values()), None))
         if any(is_retryable(error) for error in left.values()) and delay_s is not None:
             await self._requeue(task.job_id, [i for i, e in left.items() if is_retryable(e)])
             for item_id in [i for i, e in left.items() if not is_retryable(e)]:
@@ -284,7 +283,6 @@ class TaskRunner:
             return
         for item_id, error in left.items():
             await self._fail(attempt, item_id, error)
-        await self._end(task.job_id, attempt.id, None)
         await self._store.finish_task(owner, task.id)
 
     async def _requeue(self, job_id: str, item_ids: list[str]) -> Job:
@@ -296,7 +294,7 @@ class TaskRunner:
         """Give a task that was cancelled in the middle to whoever claims it next."""
         job = await self._ledger.get(task.job_id)
         job = await self._requeue(task.job_id, JobMachine(job).unfinished(task.item_ids))
-        for attempt in JobMachine(job).attempts(task.id):
+        for attempt in JobMachine(job).open_attempts(task.id):
             if not self._goes_on(attempt):
                 await self._end(task.job_id, attempt.id, None, handed_over=True)
         await self._store.requeue_task(owner, task.id, 0.0)

@@ -15,13 +15,13 @@ from google.rpc import code_pb2
 from apigpu_common.errors import InternalError, NotFound, ServiceError, Unavailable
 
 # The platform refuses a longer body of /run.
-MAX_PAYLOAD_BYTES = 10 * 1000 * 1000
+_MAX_PAYLOAD_BYTES = 10 * 1000 * 1000
 # Of 2000 requests in 10 s and 400 at the same time that it allows, we leave half to others.
 _RATE = 1000, 10.0
 _CONCURRENT = 200
 _TIMEOUT_S = 20.0
 # How long it holds a call for news of a job.
-HOLD_S = 10.0
+_HOLD_S = 10.0
 _MOST_TRIES = 8
 _MAX_PAUSE_S = 10.0
 
@@ -59,7 +59,7 @@ class RunpodApi:
         """Queue a job; returns its id. Never repeated here: a lost answer may hide a job."""
         policy = {"executionTimeout": int(execution_s * 1000), "ttl": int(ttl_s * 1000)}
         body = json.dumps({"input": task, "policy": policy}).encode()
-        if len(body) > MAX_PAYLOAD_BYTES:
+        if len(body) > _MAX_PAYLOAD_BYTES:
             raise InternalError("PAYLOAD_TOO_LARGE", "The task is too long for RunPod.")
         answer = await self._ask("POST", "run", body)
         if not isinstance(answer.get("id"), str):
@@ -68,7 +68,7 @@ class RunpodApi:
 
     async def news(self, job_id: str) -> RemoteJob:
         """What the job has yielded since this was last asked; waits a while for some."""
-        hold_ms = int(HOLD_S * 1000)
+        hold_ms = int(_HOLD_S * 1000)
         return _job(await self._repeat("GET", f"stream/{job_id}?wait={hold_ms}"), "stream")
 
     async def status(self, job_id: str) -> RemoteJob:
@@ -83,10 +83,8 @@ class RunpodApi:
         for number in range(1, _MOST_TRIES):
             try:
                 return await self._ask(method, path)
-            except Unavailable as error:
+            except Unavailable:
                 await asyncio.sleep(min(0.25 * 2.0**number, _MAX_PAUSE_S))
-                if number == _MOST_TRIES - 1:
-                    raise error
         return await self._ask(method, path)
 
     async def _ask(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:

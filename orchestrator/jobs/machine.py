@@ -82,6 +82,10 @@ class JobMachine:
         """The attempts at one task, oldest first."""
         return [a for a in self.job.attempts if a.id.rpartition("-")[0] == task_id]
 
+    def open_attempts(self, task_id: str) -> list[Attempt]:
+        """Those of them that have not ended."""
+        return [a for a in self.attempts(task_id) if not a.HasField("end_time")]
+
     def attempt_begun(
         self, attempt_id: str, item_ids: Sequence[str], backend: str, now: datetime
     ) -> None:
