@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +32,12 @@ from gpu_worker.settings import WorkerSettings
 
 # Each event is a request to RunPod, and all of them together are the job's output there.
 _INTERVAL_S = 0.5
+# The worker enforces the limit itself; this only catches one that hangs.
+_LIMIT_MARGIN_S = 30.0
 _MESSAGE_BYTES = 8 * 1024 * 1024
+
+
+log = logging.getLogger(__name__)
 
 
 class Handler:
@@ -57,34 +64,46 @@ class Handler:
             yield json_format.MessageToDict(event, preserving_proto_field_name=True)
 
     async def _relay(self, task: worker_service_pb2.Task, outbox: Outbox) -> None:
-        """Pass the worker's events on; progress is overtaken by newer progress."""
+        """Pass the worker's events on, and tell of every item how it ended."""
         results: dict[str, worker_service_pb2.ItemResult] = {}
         lost = Unavailable("WORKER_LOST", "The worker was stopped in the middle of the work.")
-        async with grpc.aio.insecure_channel(
-            self._address, options=[("grpc.max_receive_message_length", _MESSAGE_BYTES)]
-        ) as channel:
-            call = WorkerServiceStub(channel).Execute(
-                worker_service_pb2.ExecuteRequest(task=task), wait_for_ready=True
-            )
-            self._calls.add(call)
-            try:
-                async for event in call:
-                    _pass_on(event, outbox, results)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-                    lost = Unavailable("TASK_REFUSED", f"The worker refuses: {error.details()}")
-            except asyncio.CancelledError:
-                if not call.cancelled():
-                    call.cancel()
-                    raise
-            finally:
-                self._calls.discard(call)
+        try:
+            async for event in self._execute(task):
+                _pass_on(event, outbox, results)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                lost = Unavailable("TASK_REFUSED", f"The worker refuses: {error.details()}")
+        except Exception:  # told as lost: an outbox without an end would seem alive for ever
+            log.exception("the events of %s cannot be passed on", task.attempt_id)
         for item in task.items:
             if item.id not in results:
                 results[item.id] = worker_service_pb2.ItemResult(
                     item_id=item.id, error=lost.to_status()
                 )
         outbox.finish([results[item.id] for item in task.items])
+
+    async def _execute(
+        self, task: worker_service_pb2.Task
+    ) -> AsyncIterator[worker_service_pb2.TaskEvent]:
+        """The worker's events. They end early where `stop` was called."""
+        async with grpc.aio.insecure_channel(
+            self._address, options=[("grpc.max_receive_message_length", _MESSAGE_BYTES)]
+        ) as channel:
+            call = WorkerServiceStub(channel).Execute(
+                worker_service_pb2.ExecuteRequest(task=task),
+                timeout=task.time_limit.ToTimedelta().total_seconds() + _LIMIT_MARGIN_S,
+                wait_for_ready=True,
+            )
+            self._calls.add(call)
+            try:
+                async for event in call:
+                    yield event
+            except asyncio.CancelledError:
+                if not call.cancelled():  # not by `stop`: our own task is
+                    raise
+            finally:
+                call.cancel()
+                self._calls.discard(call)
 
     def stop(self) -> None:
         """Stop all work now; the jobs end and say so."""
@@ -143,6 +162,12 @@ def _chain_signals(handler: Handler) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
+def _go_along(worker: subprocess.Popen[bytes]) -> None:
+    """Without its worker this process is of no use: RunPod starts another."""
+    worker.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def main() -> int:
     settings = WorkerSettings()
     set_up_logging(settings.log_level)  # before the SDK, which would set it up its way
@@ -151,6 +176,7 @@ def main() -> int:
         command = [sys.executable, "-m", "gpu_worker", "--listen", address, "--die-with-parent"]
         # In our process group: whoever kills that has killed all.
         worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        threading.Thread(target=_go_along, args=(worker,), daemon=True).start()
         try:
             _serve(Handler(address), settings.max_parallel_items)
         finally:

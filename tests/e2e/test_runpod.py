@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import signal
 import socket
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -84,7 +86,11 @@ async def test_cancel_ends_the_runpod_job_and_its_ffmpeg(tmp_path: Path) -> None
 
 
 def _is_ffmpeg(pid: int) -> bool:
-    return "ffmpeg" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+    return b"ffmpeg" in _command(pid)[0]
+
+
+def _command(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
 
 async def test_a_restarted_service_follows_the_job_that_went_on_meanwhile(tmp_path: Path) -> None:
@@ -121,6 +127,23 @@ async def test_a_job_that_the_platform_fails_is_tried_again_on_the_record(tmp_pa
         assert requests.reason_of(first.error) == "WORKER_LOST"
         assert not second.HasField("error")
         assert len(cloud.jobs) == 2
+
+
+async def test_a_crashed_encoder_process_takes_its_runpod_worker_along(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path / "cloud", max_workers=2) as cloud,
+        service(cloud, tmp_path / "data") as stub,
+    ):
+        events = aiter(stub.RunJob(requests.run(await batch(stub, tmp_path, 6.0))))
+        await encoding(events)
+        (worker,) = cloud.workers.values()
+        below = processes.descendants(worker.pid)
+        (child,) = {pid for pid in below if b"--die-with-parent" in _command(pid)}
+        os.kill(child, signal.SIGKILL)
+        done = (await requests.collect(events))[-1].finished
+        assert done.state == Job.SUCCEEDED, done.error
+        assert [attempt.HasField("error") for attempt in done.attempts] == [True, False]
+        await asyncio.wait_for(worker.wait(), 20)
 
 
 async def test_a_worker_that_must_go_stops_at_once_and_another_takes_over(tmp_path: Path) -> None:
