@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -23,6 +24,8 @@ WORKER_KEY = "worker-key"
 ENDPOINT = "ep-test"
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
 _HOLD_S = 1.0  # of the workers' polls
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_libc = ctypes.CDLL(None)
 
 
 @dataclass
@@ -177,6 +180,7 @@ class Cloud:
         self.workers[name] = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gpu_worker.runpod_handler"),
             start_new_session=True,
+            preexec_fn=_die_with_parent,
             env={
                 **os.environ,
                 "HOME": str(self.work_dir),
@@ -209,6 +213,12 @@ class Cloud:
             async with asyncio.timeout(hold_s):
                 while not holds():
                     await self.changed.wait()
+
+
+def _die_with_parent() -> None:
+    """Runs in the new process: should the tests be killed, the system kills it too (Linux). The
+    SDK would otherwise ask a cloud that is gone for jobs, as fast as it can, for ever."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @asynccontextmanager
