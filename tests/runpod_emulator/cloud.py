@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -19,13 +18,16 @@ from typing import Any
 
 from aiohttp import web
 
+from gpu_worker.media import launch
+
 KEY = "account-key"
 WORKER_KEY = "worker-key"
 ENDPOINT = "ep-test"
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
 _HOLD_S = 1.0  # of the workers' polls
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-_libc = ctypes.CDLL(None)
+# Should the tests be killed, their workers are too: the SDK would ask a cloud that is gone for
+# jobs, as fast as it can, for ever. No limits.
+_DIE_WITH_US = (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "0", "0", "0")
 
 
 @dataclass
@@ -178,9 +180,9 @@ class Cloud:
         base = f"{self.url}/{ENDPOINT}"
         query = "?gpu=NVIDIA+L4"
         self.workers[name] = await asyncio.create_subprocess_exec(
+            *_DIE_WITH_US,
             *(sys.executable, "-m", "gpu_worker.runpod_handler"),
             start_new_session=True,
-            preexec_fn=_die_with_parent,
             env={
                 **os.environ,
                 "HOME": str(self.work_dir),
@@ -213,12 +215,6 @@ class Cloud:
             async with asyncio.timeout(hold_s):
                 while not holds():
                     await self.changed.wait()
-
-
-def _die_with_parent() -> None:
-    """Runs in the new process: should the tests be killed, the system kills it too (Linux). The
-    SDK would otherwise ask a cloud that is gone for jobs, as fast as it can, for ever."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @asynccontextmanager
