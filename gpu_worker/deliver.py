@@ -1,4 +1,8 @@
-"""Bring a finished file to its place: complete, or not at all."""
+"""Bring a finished file to its place: complete, or not at all, and never over another one.
+
+Where a task was delivered to two workers the first result stays. The second worker does not
+know that; the orchestrator does, as it compares what is there with what each has measured.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,8 @@ log = logging.getLogger(__name__)
 _CHUNK_BYTES = 1024 * 1024
 _MAX_TRIES = 4
 _FIRST_PAUSE_S = 0.3
+# Precondition Failed: by another worker, or by us where the answer was lost.
+_THERE_ALREADY = 412
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
 
 
@@ -50,7 +56,7 @@ async def _place(path: Path, target: Path) -> None:
 
 
 def _move(path: Path, target: Path) -> None:
-    """On disk before it is visible, and visible at once."""
+    """On disk before it is visible, and visible at once; what is there already stays."""
     beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         try:
@@ -58,7 +64,8 @@ def _move(path: Path, target: Path) -> None:
         except OSError:  # another file system
             shutil.copyfile(path, beside)
         _sync(beside)
-        beside.replace(target)
+        with suppress(FileExistsError):
+            target.hardlink_to(beside)
         _sync(target.parent)  # the name, too
     finally:
         with suppress(FileNotFoundError):
@@ -74,7 +81,7 @@ def _sync(path: Path) -> None:
 
 
 async def _put(path: Path, url: str) -> None:
-    """Send it, again where the trouble may pass: a PUT can be repeated."""
+    """Send it, again where the trouble may pass: what is stored is not overwritten."""
     size_bytes = path.stat().st_size
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
         for attempt in range(1, _MAX_TRIES + 1):
@@ -83,7 +90,7 @@ async def _put(path: Path, url: str) -> None:
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 log.warning("a result cannot be put to %s: %s", host_of(url), type(error).__name__)
             else:
-                if 200 <= status < 300:
+                if 200 <= status < 300 or status == _THERE_ALREADY:
                     return
                 log.warning("%s answers the put of a result with %d", host_of(url), status)
                 if not is_passing(status):
@@ -98,7 +105,7 @@ async def _send(session: aiohttp.ClientSession, path: Path, size_bytes: int, url
     async with session.put(
         yarl.URL(url, encoded=True),
         data=_chunks(path),
-        headers={"Content-Length": str(size_bytes)},
+        headers={"Content-Length": str(size_bytes), "If-None-Match": "*"},
         allow_redirects=False,
     ) as response:
         return response.status

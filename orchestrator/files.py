@@ -6,6 +6,7 @@ Knows nothing of jobs. Today the store is a folder; its interface is that of S3 
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,11 +14,16 @@ from pathlib import Path
 
 import obstore
 from google.rpc import code_pb2
+from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore
 
 from apigpu_common.errors import InvalidInput, NotFound, ServiceError
 
 _CHUNK_BYTES = 1024 * 1024
+
+
+class FileExists(Exception):
+    """There is a file of this id already: it is complete, and stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -41,27 +47,37 @@ class FileStorage:
         return self._folder / file_id
 
     async def write(self, file_id: str, chunks: AsyncIterator[bytes]) -> Written:
-        """Store `chunks` as one file. An error or a cancel leaves nothing behind."""
+        """Store `chunks` as one new file. An error or a cancel leaves nothing behind.
+
+        Raises FileExists where there is one already, whoever was faster.
+        """
+        if await self.size_bytes(file_id) is not None:
+            raise FileExists
+        arriving = f"{file_id}.{secrets.token_hex(8)}"
+        try:
+            written = await self._receive(arriving, chunks)
+            await obstore.rename_async(self._store, arriving, file_id, overwrite=False)
+        except AlreadyExistsError:
+            raise FileExists from None
+        finally:
+            await self.delete(arriving)
+        return written
+
+    async def _receive(self, file_id: str, chunks: AsyncIterator[bytes]) -> Written:
         digest = hashlib.sha256()
         size_bytes = 0
-        complete = False
         writer = obstore.open_writer_async(self._store, file_id)
-        try:
-            async with writer:
-                async for chunk in chunks:
-                    size_bytes += len(chunk)
-                    if size_bytes > self._max_bytes:
-                        raise InvalidInput(
-                            "FILE_TOO_LARGE",
-                            f"The file is longer than {self._max_bytes} bytes, the most this"
-                            " service takes.",
-                        )
-                    digest.update(chunk)
-                    await writer.write(chunk)
-            complete = True
-        finally:
-            if not complete:
-                await self.delete(file_id)
+        async with writer:
+            async for chunk in chunks:
+                size_bytes += len(chunk)
+                if size_bytes > self._max_bytes:
+                    raise InvalidInput(
+                        "FILE_TOO_LARGE",
+                        f"The file is longer than {self._max_bytes} bytes, the most this"
+                        " service takes.",
+                    )
+                digest.update(chunk)
+                await writer.write(chunk)
         return Written(size_bytes, digest.hexdigest())
 
     async def read(self, file_id: str, offset: int = 0) -> AsyncIterator[bytes]:
@@ -79,6 +95,17 @@ class FileStorage:
             view = memoryview(part)
             for start in range(0, len(view), _CHUNK_BYTES):
                 yield bytes(view[start : start + _CHUNK_BYTES])
+
+    async def measure(self, file_id: str) -> Written | None:
+        """The file's length and checksum as read back, or None where there is no such file."""
+        digest, size_bytes = hashlib.sha256(), 0
+        try:
+            async for chunk in self.read(file_id):
+                digest.update(chunk)
+                size_bytes += len(chunk)
+        except NotFound:
+            return None
+        return Written(size_bytes, digest.hexdigest())
 
     async def size_bytes(self, file_id: str) -> int | None:
         """The file's length, or None where there is no such file."""

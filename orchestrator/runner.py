@@ -16,7 +16,7 @@ from google.rpc import status_pb2
 from apigpu_common.errors import InternalError, ServiceError, Unavailable, is_retryable
 from orchestrator import ids
 from orchestrator.dispatch.base import Dispatcher
-from orchestrator.files import FileStorage
+from orchestrator.files import FileStorage, Written
 from orchestrator.jobs import blame, naming, sources
 from orchestrator.jobs.machine import JobMachine
 from orchestrator.jobs.tasks import RetryPolicy
@@ -222,13 +222,12 @@ class TaskRunner:
 
     async def _result(self, attempt: _Attempt, result: worker.ItemResult) -> None:
         item_id = result.item_id
-        if item_id not in attempt.file_ids or item_id in attempt.broken:
+        if item_id not in attempt.file_ids:
             return
         attempt.pending.pop(item_id, None)
         error = result.error
         if result.HasField("output"):
-            file_id = attempt.file_ids[item_id]
-            if await self._storage.size_bytes(file_id) == result.output.size_bytes:
+            if await self._arrived(attempt.file_ids[item_id], result.output):
                 await self._succeed(attempt, item_id, result.output)
                 return
             error = InternalError(
@@ -238,6 +237,11 @@ class TaskRunner:
             attempt.broken[item_id] = error
         else:
             await self._fail(attempt, item_id, error)
+
+    async def _arrived(self, file_id: str, told: Output) -> bool:
+        """Whether the bytes that the worker measured are those that are stored."""
+        stored = await self._storage.measure(file_id)
+        return stored is not None and stored == Written(told.size_bytes, told.sha256)
 
     async def _succeed(self, attempt: _Attempt, item_id: str, output: Output) -> None:
         file_id = attempt.file_ids.pop(item_id)

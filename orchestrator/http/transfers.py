@@ -19,7 +19,7 @@ from aiohttp import web
 from apigpu.worker.v1.worker_service_pb2 import FileLocation
 
 from apigpu_common.errors import ServiceError
-from orchestrator.files import FileStorage
+from orchestrator.files import FileExists, FileStorage
 
 _CHUNK_BYTES = 1024 * 1024
 _STOP_TIMEOUT_S = 5.0
@@ -95,6 +95,9 @@ class Transfers:
         file_id = self._allowed(request)
         try:
             await self._storage.write(file_id, _body(request))
+        except FileExists:
+            # A job may be delivered twice, and a PUT repeated: the first one counts.
+            raise web.HTTPPreconditionFailed(text="the file is there already\n") from None
         except ServiceError as error:
             raise web.HTTPRequestEntityTooLarge(0, 0, text=f"{error.message}\n") from None
         except ConnectionError:  # the worker went away; nothing was stored, nobody listens

@@ -104,6 +104,27 @@ async def test_a_result_reaches_another_file_system(result: Path) -> None:
         assert list(target.parent.iterdir()) == [target]
 
 
+async def test_a_result_that_is_there_is_never_overwritten(result: Path) -> None:
+    target = result.parent / "files" / "1"
+    target.parent.mkdir()
+    target.write_bytes(b"of the worker that was faster")
+    await deliver(result, FileLocation(path=str(target)))
+    assert target.read_bytes() == b"of the worker that was faster"
+    assert list(target.parent.iterdir()) == [target]
+
+
+async def test_a_store_is_asked_to_keep_what_it_has(result: Path) -> None:
+    asked = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers.get("If-None-Match"))
+        return web.Response(status=412)
+
+    async with serving(handler) as base:
+        await deliver(result, FileLocation(url=f"{base}/x?signature=1"))
+    assert asked == ["*"]
+
+
 async def test_a_place_that_is_not_there_is_told(result: Path) -> None:
     error = await refused(result, FileLocation(path=str(result.parent / "nowhere" / "1")))
     assert (error.reason, error.retryable) == ("DELIVERY_FAILED", True)
