@@ -11,9 +11,10 @@ from apigpu.video.v1 import file_pb2, video_service_pb2
 from apigpu.video.v1.job_pb2 import Job, JobEvent
 from apigpu.video.v1.video_service_pb2_grpc import VideoServiceServicer
 from google.protobuf import empty_pb2, timestamp_pb2
+from google.rpc import code_pb2
 
 from apigpu_common import __version__
-from apigpu_common.errors import InvalidInput, NotFound
+from apigpu_common.errors import InvalidInput, NotFound, ServiceError
 from orchestrator import files, ids, pages
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.engine import Engine
@@ -72,6 +73,15 @@ class VideoService(VideoServiceServicer):
         await self._engine.get(job_id)
         async for event in self._engine.watch(job_id, request.after_sequence):
             yield event
+
+    async def WatchJobs(
+        self, request: video_service_pb2.WatchJobsRequest, context: Context
+    ) -> AsyncIterator[video_service_pb2.WatchJobsResponse]:
+        raise ServiceError(code_pb2.UNIMPLEMENTED, "UNIMPLEMENTED", "This is not served yet.")
+        yield
+
+    async def RetryJob(self, request: video_service_pb2.RetryJobRequest, context: Context) -> Job:
+        raise ServiceError(code_pb2.UNIMPLEMENTED, "UNIMPLEMENTED", "This is not served yet.")
 
     async def CancelJob(self, request: video_service_pb2.CancelJobRequest, context: Context) -> Job:
         return await self._engine.cancel(ids.id_of(request.name))

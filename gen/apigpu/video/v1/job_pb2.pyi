@@ -23,6 +23,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _JobView:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _JobViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobView.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    JOB_VIEW_UNSPECIFIED: _JobView.ValueType  # 0
+    """The default: JOB_VIEW_FULL."""
+    JOB_VIEW_BASIC: _JobView.ValueType  # 1
+    """Without `items` and `attempts`, and the operation's message is empty: small,
+    however many pictures the job has.
+    """
+    JOB_VIEW_FULL: _JobView.ValueType  # 2
+    """Everything."""
+
+class JobView(_JobView, metaclass=_JobViewEnumTypeWrapper):
+    """How much is told of each job where many are."""
+
+JOB_VIEW_UNSPECIFIED: JobView.ValueType  # 0
+"""The default: JOB_VIEW_FULL."""
+JOB_VIEW_BASIC: JobView.ValueType  # 1
+"""Without `items` and `attempts`, and the operation's message is empty: small,
+however many pictures the job has.
+"""
+JOB_VIEW_FULL: JobView.ValueType  # 2
+"""Everything."""
+Global___JobView: _TypeAlias = JobView  # noqa: Y015
+
 class _Stage:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -156,6 +184,11 @@ class Job(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    QUEUE_TIME_LIMIT_FIELD_NUMBER: _builtins.int
+    RUN_TIME_LIMIT_FIELD_NUMBER: _builtins.int
+    RETRY_OF_FIELD_NUMBER: _builtins.int
+    ITEM_COUNTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The resource name, "jobs/{job}". Given by the service."""
     state: Global___Job.State.ValueType
@@ -163,6 +196,14 @@ class Job(_message.Message):
     last_sequence: _builtins.int
     """Sequence of the job's newest event. Give it to WatchJob as `after_sequence` to
     follow from here on.
+    """
+    priority: _builtins.int
+    """Who goes first where workers are few: 0 to 100, higher first. Default 50. Among
+    jobs of the same priority, owners take turns.
+    """
+    retry_of: _builtins.str
+    """The job whose unfinished items this one makes, "jobs/{job}": see RetryJob. Empty
+    for other jobs.
     """
     @_builtins.property
     def caption(self) -> _operations_pb2.Caption:
@@ -214,6 +255,24 @@ class Job(_message.Message):
         when, and why it broke.
         """
 
+    @_builtins.property
+    def queue_time_limit(self) -> _duration_pb2.Duration:
+        """Longest wait from `create_time` to `start_time`: more than 0, at most 7 days. A job
+        that no worker has begun by then is FAILED with QUEUE_TIME_LIMIT. Default: the
+        service's setting.
+        """
+
+    @_builtins.property
+    def run_time_limit(self) -> _duration_pb2.Duration:
+        """Longest time from `start_time` to `end_time`: more than 0, at most 7 days. What is
+        not done by then FAILED with TIME_LIMIT; finished items keep their output.
+        Default: the service's setting.
+        """
+
+    @_builtins.property
+    def item_counts(self) -> Global___ItemCounts:
+        """How many of the items are in which state."""
+
     def __init__(
         self,
         *,
@@ -231,16 +290,68 @@ class Job(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         last_sequence: _builtins.int = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
+        priority: _builtins.int | None = ...,
+        queue_time_limit: _duration_pb2.Duration | None = ...,
+        run_time_limit: _duration_pb2.Duration | None = ...,
+        retry_of: _builtins.str = ...,
+        item_counts: Global___ItemCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "operation", b"operation", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "add_audio", b"add_audio", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "run_time_limit", b"run_time_limit", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "attempts", b"attempts", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "items", b"items", "labels", b"labels", "last_sequence", b"last_sequence", "name", b"name", "operation", b"operation", "progress", b"progress", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "add_audio", b"add_audio", "attempts", b"attempts", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "items", b"items", "labels", b"labels", "last_sequence", b"last_sequence", "name", b"name", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "retry_of", b"retry_of", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
     _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["caption", "images_to_videos", "add_audio"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class ItemCounts(_message.Message):
+    """How many items of a job are in which state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """All of them."""
+    queued: _builtins.int
+    """Waiting for a worker."""
+    running: _builtins.int
+    """A worker is at them."""
+    succeeded: _builtins.int
+    """Their output is there."""
+    failed: _builtins.int
+    """They have an error."""
+    cancelled: _builtins.int
+    """Not done when the job was cancelled."""
+    def __init__(
+        self,
+        *,
+        total: _builtins.int = ...,
+        queued: _builtins.int = ...,
+        running: _builtins.int = ...,
+        succeeded: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        cancelled: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "failed", b"failed", "queued", b"queued", "running", b"running", "succeeded", b"succeeded", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemCounts: _TypeAlias = ItemCounts  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):
@@ -369,12 +480,15 @@ class Item(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    CARRIED_OVER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The picture's id, or "video" where a job has one item."""
     index: _builtins.int
     """Place in the request, from 0."""
     state: Global___Item.State.ValueType
     """Where the item stands."""
+    carried_over: _builtins.bool
+    """Whether `output` was made by the job that this one is a retry of."""
     @_builtins.property
     def progress(self) -> Global___Progress:
         """How far it is. Percent never falls, not even when an attempt is repeated."""
@@ -398,10 +512,11 @@ class Item(_message.Message):
         progress: Global___Progress | None = ...,
         output: Global___Output | None = ...,
         error: _status_pb2.Status | None = ...,
+        carried_over: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "output", b"output", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "id", b"id", "index", b"index", "output", b"output", "progress", b"progress", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried_over", b"carried_over", "error", b"error", "id", b"id", "index", b"index", "output", b"output", "progress", b"progress", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -434,7 +549,9 @@ class Progress(_message.Message):
     """Media seconds made per second. 1 is real time. 0 outside of encoding."""
     @_builtins.property
     def time_left(self) -> _duration_pb2.Duration:
-        """Time left by the present speed. Unset while unknown."""
+        """Time left until the end, estimated: at first from how long work of this kind and
+        size took before, then more and more from the present speed. Unset while unknown.
+        """
 
     def __init__(
         self,
@@ -708,7 +825,7 @@ Global___EncoderUse: _TypeAlias = EncoderUse  # noqa: Y015
 
 @_typing.final
 class JobEvent(_message.Message):
-    """One entry of a job's story."""
+    """One entry of a job's story, or a heartbeat between two entries."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -722,12 +839,21 @@ class JobEvent(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     """The job, "jobs/{job}"."""
     sequence: _builtins.int
-    """Place in the story: 1, 2, 3 ... without a gap."""
+    """Place in the story: 1, 2, 3 ... without a gap. A heartbeat repeats the sequence of
+    the entry before it (0: none yet).
+    """
     state: Global___Job.State.ValueType
     """The job's state after this event."""
+    skipped: _builtins.int
+    """How many entries right before this one were spared a watcher that reads more slowly
+    than they come: only ever progress of items, with newer progress of the same item
+    following. They can be had again with a WatchJob from before them.
+    """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened."""
@@ -758,6 +884,10 @@ class JobEvent(_message.Message):
     def attempt(self) -> Global___Attempt:
         """An attempt was begun, has reached a worker, or has ended."""
 
+    @_builtins.property
+    def heartbeat(self) -> Global___Heartbeat:
+        """Nothing has happened; the service is alive, and the stream is whole. Not stored."""
+
     def __init__(
         self,
         *,
@@ -771,16 +901,35 @@ class JobEvent(_message.Message):
         item: Global___Item | None = ...,
         finished: Global___Job | None = ...,
         attempt: Global___Attempt | None = ...,
+        heartbeat: Global___Heartbeat | None = ...,
+        skipped: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "created", b"created", "event", b"event", "event_time", b"event_time", "finished", b"finished", "item", b"item", "progress", b"progress", "state_changed", b"state_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "created", b"created", "event", b"event", "event_time", b"event_time", "finished", b"finished", "heartbeat", b"heartbeat", "item", b"item", "progress", b"progress", "state_changed", b"state_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "created", b"created", "event", b"event", "event_time", b"event_time", "finished", b"finished", "item", b"item", "job", b"job", "progress", b"progress", "sequence", b"sequence", "state", b"state", "state_changed", b"state_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "created", b"created", "event", b"event", "event_time", b"event_time", "finished", b"finished", "heartbeat", b"heartbeat", "item", b"item", "job", b"job", "progress", b"progress", "sequence", b"sequence", "skipped", b"skipped", "state", b"state", "state_changed", b"state_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["created", "state_changed", "item", "finished", "attempt"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["created", "state_changed", "item", "finished", "attempt", "heartbeat"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___JobEvent: _TypeAlias = JobEvent  # noqa: Y015
+
+@_typing.final
+class Heartbeat(_message.Message):
+    """Tells that a stream is alive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class StateChanged(_message.Message):

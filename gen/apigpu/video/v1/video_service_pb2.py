@@ -27,10 +27,11 @@ from apigpu.video.v1 import job_pb2 as apigpu_dot_video_dot_v1_dot_job__pb2
 from apigpu.video.v1 import operations_pb2 as apigpu_dot_video_dot_v1_dot_operations__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#apigpu/video/v1/video_service.proto\x12\x0f\x61pigpu.video.v1\x1a\x1a\x61pigpu/video/v1/file.proto\x1a\x19\x61pigpu/video/v1/job.proto\x1a apigpu/video/v1/operations.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\"\x89\x01\n\x10\x43reateJobRequest\x12\x32\n\x03job\x18\x01 \x01(\x0b\x32\x14.apigpu.video.v1.JobB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01R\x03job\x12\x41\n\nrequest_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9.:_-]{1,128}$\xd8\x01\x01R\trequestId\"\x86\x01\n\rRunJobRequest\x12\x32\n\x03job\x18\x01 \x01(\x0b\x32\x14.apigpu.video.v1.JobB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01R\x03job\x12\x41\n\nrequest_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9.:_-]{1,128}$\xd8\x01\x01R\trequestId\"N\n\rGetJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"\x82\x01\n\x0fListJobsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12 \n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\x06\x66ilter\"d\n\x10ListJobsResponse\x12(\n\x04jobs\x18\x01 \x03(\x0b\x32\x14.apigpu.video.v1.JobR\x04jobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x80\x01\n\x0fWatchJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\"Q\n\x10\x43\x61ncelJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"Q\n\x10\x44\x65leteJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"\x83\x01\n\x11UploadFileRequest\x12;\n\x06header\x18\x01 \x01(\x0b\x32!.apigpu.video.v1.UploadFileHeaderH\x00R\x06header\x12\"\n\x05\x63hunk\x18\x02 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x01H\x00R\x05\x63hunkB\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"\xf4\x02\n\x10UploadFileHeader\x12\xf1\x01\n\x08\x66ilename\x18\x01 \x01(\tB\xd4\x01\xe2\x41\x01\x02\xbaH\xcc\x01\xba\x01\xc8\x01\n\x1bupload_file_header.filename\x12Wmust be a plain file name of 1 to 255 characters, without slashes or control characters\x1aPthis.matches(\'^[^/\\\\\\\\\\\\x00-\\\\x1f\\\\x7f]{1,255}$\') && this != \'.\' && this != \'..\'R\x08\x66ilename\x12+\n\nsize_bytes\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\tsizeBytes\x88\x01\x01\x12\x30\n\x06sha256\x18\x03 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9a-f]{64}$\xd8\x01\x01R\x06sha256B\r\n\x0b_size_bytes\"v\n\x13\x44ownloadFileRequest\x12>\n\x04name\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^files/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12\x1f\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x06offset\"c\n\x14\x44ownloadFileResponse\x12+\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x15.apigpu.video.v1.FileH\x00R\x04\x66ile\x12\x16\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00R\x05\x63hunkB\x06\n\x04part\"\x16\n\x14GetServerInfoRequest\"\xa1\x01\n\nServerInfo\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x18\n\x07\x62\x61\x63kend\x18\x02 \x01(\tR\x07\x62\x61\x63kend\x12\x35\n\x07workers\x18\x03 \x03(\x0b\x32\x1b.apigpu.video.v1.WorkerInfoR\x07workers\x12(\n\x10max_upload_bytes\x18\x04 \x01(\x03R\x0emaxUploadBytes\"\xcf\x01\n\nWorkerInfo\x12\x18\n\x07\x61\x64\x64ress\x18\x01 \x01(\tR\x07\x61\x64\x64ress\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12%\n\x0e\x66\x66mpeg_version\x18\x03 \x01(\tR\rffmpegVersion\x12\x38\n\x08\x65ncoders\x18\x04 \x03(\x0b\x32\x1c.apigpu.video.v1.EncoderInfoR\x08\x65ncoders\x12,\n\x12max_parallel_items\x18\x05 \x01(\x05R\x10maxParallelItems\"\x9e\x01\n\x0b\x45ncoderInfo\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n\x05works\x18\x02 \x01(\x08R\x05works\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x31\n\x05\x63odec\x18\x04 \x01(\x0e\x32\x1b.apigpu.video.v1.VideoCodecR\x05\x63odec\x12\x1a\n\x08hardware\x18\x05 \x01(\x08R\x08hardware2\x84\x06\n\x0cVideoService\x12\x44\n\tCreateJob\x12!.apigpu.video.v1.CreateJobRequest\x1a\x14.apigpu.video.v1.Job\x12\x45\n\x06RunJob\x12\x1e.apigpu.video.v1.RunJobRequest\x1a\x19.apigpu.video.v1.JobEvent0\x01\x12>\n\x06GetJob\x12\x1e.apigpu.video.v1.GetJobRequest\x1a\x14.apigpu.video.v1.Job\x12O\n\x08ListJobs\x12 .apigpu.video.v1.ListJobsRequest\x1a!.apigpu.video.v1.ListJobsResponse\x12I\n\x08WatchJob\x12 .apigpu.video.v1.WatchJobRequest\x1a\x19.apigpu.video.v1.JobEvent0\x01\x12\x44\n\tCancelJob\x12!.apigpu.video.v1.CancelJobRequest\x1a\x14.apigpu.video.v1.Job\x12\x46\n\tDeleteJob\x12!.apigpu.video.v1.DeleteJobRequest\x1a\x16.google.protobuf.Empty\x12I\n\nUploadFile\x12\".apigpu.video.v1.UploadFileRequest\x1a\x15.apigpu.video.v1.File(\x01\x12]\n\x0c\x44ownloadFile\x12$.apigpu.video.v1.DownloadFileRequest\x1a%.apigpu.video.v1.DownloadFileResponse0\x01\x12S\n\rGetServerInfo\x12%.apigpu.video.v1.GetServerInfoRequest\x1a\x1b.apigpu.video.v1.ServerInfob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#apigpu/video/v1/video_service.proto\x12\x0f\x61pigpu.video.v1\x1a\x1a\x61pigpu/video/v1/file.proto\x1a\x19\x61pigpu/video/v1/job.proto\x1a apigpu/video/v1/operations.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\"\x89\x01\n\x10\x43reateJobRequest\x12\x32\n\x03job\x18\x01 \x01(\x0b\x32\x14.apigpu.video.v1.JobB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01R\x03job\x12\x41\n\nrequest_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9.:_-]{1,128}$\xd8\x01\x01R\trequestId\"\xe1\x01\n\rRunJobRequest\x12\x32\n\x03job\x18\x01 \x01(\x0b\x32\x14.apigpu.video.v1.JobB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01R\x03job\x12\x41\n\nrequest_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9.:_-]{1,128}$\xd8\x01\x01R\trequestId\x12Y\n\x12heartbeat_interval\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\xac\x02\x32\x02\x08\x01R\x11heartbeatInterval\"N\n\rGetJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"\xdf\x01\n\x0fListJobsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12 \n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\x06\x66ilter\x12#\n\x08order_by\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x07orderBy\x12\x36\n\x04view\x18\x0b \x01(\x0e\x32\x18.apigpu.video.v1.JobViewB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04view\"d\n\x10ListJobsResponse\x12(\n\x04jobs\x18\x01 \x03(\x0b\x32\x14.apigpu.video.v1.JobR\x04jobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdb\x01\n\x0fWatchJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\x12Y\n\x12heartbeat_interval\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\xac\x02\x32\x02\x08\x01R\x11heartbeatInterval\"\xd4\x01\n\x10WatchJobsRequest\x12 \n\x06\x66ilter\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\x06\x66ilter\x12\x32\n\x0cinitial_jobs\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00R\x0binitialJobs\x88\x01\x01\x12Y\n\x12heartbeat_interval\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\xac\x02\x32\x02\x08\x01R\x11heartbeatIntervalB\x0f\n\r_initial_jobs\"\x82\x01\n\x11WatchJobsResponse\x12(\n\x04jobs\x18\x01 \x03(\x0b\x32\x14.apigpu.video.v1.JobR\x04jobs\x12\x18\n\x07removed\x18\x02 \x03(\tR\x07removed\x12)\n\x10initial_complete\x18\x03 \x01(\x08R\x0finitialComplete\"\x93\x01\n\x0fRetryJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12\x41\n\nrequest_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9.:_-]{1,128}$\xd8\x01\x01R\trequestId\"Q\n\x10\x43\x61ncelJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"Q\n\x10\x44\x65leteJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"\x83\x01\n\x11UploadFileRequest\x12;\n\x06header\x18\x01 \x01(\x0b\x32!.apigpu.video.v1.UploadFileHeaderH\x00R\x06header\x12\"\n\x05\x63hunk\x18\x02 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x01H\x00R\x05\x63hunkB\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"\xf4\x02\n\x10UploadFileHeader\x12\xf1\x01\n\x08\x66ilename\x18\x01 \x01(\tB\xd4\x01\xe2\x41\x01\x02\xbaH\xcc\x01\xba\x01\xc8\x01\n\x1bupload_file_header.filename\x12Wmust be a plain file name of 1 to 255 characters, without slashes or control characters\x1aPthis.matches(\'^[^/\\\\\\\\\\\\x00-\\\\x1f\\\\x7f]{1,255}$\') && this != \'.\' && this != \'..\'R\x08\x66ilename\x12+\n\nsize_bytes\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\tsizeBytes\x88\x01\x01\x12\x30\n\x06sha256\x18\x03 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9a-f]{64}$\xd8\x01\x01R\x06sha256B\r\n\x0b_size_bytes\"v\n\x13\x44ownloadFileRequest\x12>\n\x04name\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^files/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12\x1f\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x06offset\"c\n\x14\x44ownloadFileResponse\x12+\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x15.apigpu.video.v1.FileH\x00R\x04\x66ile\x12\x16\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00R\x05\x63hunkB\x06\n\x04part\"\x16\n\x14GetServerInfoRequest\"\xa1\x01\n\nServerInfo\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x18\n\x07\x62\x61\x63kend\x18\x02 \x01(\tR\x07\x62\x61\x63kend\x12\x35\n\x07workers\x18\x03 \x03(\x0b\x32\x1b.apigpu.video.v1.WorkerInfoR\x07workers\x12(\n\x10max_upload_bytes\x18\x04 \x01(\x03R\x0emaxUploadBytes\"\xcf\x01\n\nWorkerInfo\x12\x18\n\x07\x61\x64\x64ress\x18\x01 \x01(\tR\x07\x61\x64\x64ress\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12%\n\x0e\x66\x66mpeg_version\x18\x03 \x01(\tR\rffmpegVersion\x12\x38\n\x08\x65ncoders\x18\x04 \x03(\x0b\x32\x1c.apigpu.video.v1.EncoderInfoR\x08\x65ncoders\x12,\n\x12max_parallel_items\x18\x05 \x01(\x05R\x10maxParallelItems\"\x9e\x01\n\x0b\x45ncoderInfo\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n\x05works\x18\x02 \x01(\x08R\x05works\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x31\n\x05\x63odec\x18\x04 \x01(\x0e\x32\x1b.apigpu.video.v1.VideoCodecR\x05\x63odec\x12\x1a\n\x08hardware\x18\x05 \x01(\x08R\x08hardware2\x9e\x07\n\x0cVideoService\x12\x44\n\tCreateJob\x12!.apigpu.video.v1.CreateJobRequest\x1a\x14.apigpu.video.v1.Job\x12\x45\n\x06RunJob\x12\x1e.apigpu.video.v1.RunJobRequest\x1a\x19.apigpu.video.v1.JobEvent0\x01\x12>\n\x06GetJob\x12\x1e.apigpu.video.v1.GetJobRequest\x1a\x14.apigpu.video.v1.Job\x12O\n\x08ListJobs\x12 .apigpu.video.v1.ListJobsRequest\x1a!.apigpu.video.v1.ListJobsResponse\x12I\n\x08WatchJob\x12 .apigpu.video.v1.WatchJobRequest\x1a\x19.apigpu.video.v1.JobEvent0\x01\x12T\n\tWatchJobs\x12!.apigpu.video.v1.WatchJobsRequest\x1a\".apigpu.video.v1.WatchJobsResponse0\x01\x12\x42\n\x08RetryJob\x12 .apigpu.video.v1.RetryJobRequest\x1a\x14.apigpu.video.v1.Job\x12\x44\n\tCancelJob\x12!.apigpu.video.v1.CancelJobRequest\x1a\x14.apigpu.video.v1.Job\x12\x46\n\tDeleteJob\x12!.apigpu.video.v1.DeleteJobRequest\x1a\x16.google.protobuf.Empty\x12I\n\nUploadFile\x12\".apigpu.video.v1.UploadFileRequest\x1a\x15.apigpu.video.v1.File(\x01\x12]\n\x0c\x44ownloadFile\x12$.apigpu.video.v1.DownloadFileRequest\x1a%.apigpu.video.v1.DownloadFileResponse0\x01\x12S\n\rGetServerInfo\x12%.apigpu.video.v1.GetServerInfoRequest\x1a\x1b.apigpu.video.v1.ServerInfob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +46,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNJOBREQUEST'].fields_by_name['job']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_RUNJOBREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_RUNJOBREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\037r\0322\030^[A-Za-z0-9.:_-]{1,128}$\330\001\001'
+  _globals['_RUNJOBREQUEST'].fields_by_name['heartbeat_interval']._loaded_options = None
+  _globals['_RUNJOBREQUEST'].fields_by_name['heartbeat_interval']._serialized_options = b'\272H\014\252\001\t\"\003\010\254\0022\002\010\001'
   _globals['_GETJOBREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETJOBREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\"r 2\036^jobs/[a-z0-9][a-z0-9-]{0,62}$'
   _globals['_LISTJOBSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -53,10 +56,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTJOBSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_LISTJOBSREQUEST'].fields_by_name['filter']._loaded_options = None
   _globals['_LISTJOBSREQUEST'].fields_by_name['filter']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_LISTJOBSREQUEST'].fields_by_name['order_by']._loaded_options = None
+  _globals['_LISTJOBSREQUEST'].fields_by_name['order_by']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_LISTJOBSREQUEST'].fields_by_name['view']._loaded_options = None
+  _globals['_LISTJOBSREQUEST'].fields_by_name['view']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_WATCHJOBREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_WATCHJOBREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\"r 2\036^jobs/[a-z0-9][a-z0-9-]{0,62}$'
   _globals['_WATCHJOBREQUEST'].fields_by_name['after_sequence']._loaded_options = None
   _globals['_WATCHJOBREQUEST'].fields_by_name['after_sequence']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_WATCHJOBREQUEST'].fields_by_name['heartbeat_interval']._loaded_options = None
+  _globals['_WATCHJOBREQUEST'].fields_by_name['heartbeat_interval']._serialized_options = b'\272H\014\252\001\t\"\003\010\254\0022\002\010\001'
+  _globals['_WATCHJOBSREQUEST'].fields_by_name['filter']._loaded_options = None
+  _globals['_WATCHJOBSREQUEST'].fields_by_name['filter']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_WATCHJOBSREQUEST'].fields_by_name['initial_jobs']._loaded_options = None
+  _globals['_WATCHJOBSREQUEST'].fields_by_name['initial_jobs']._serialized_options = b'\272H\007\032\005\030\350\007(\001'
+  _globals['_WATCHJOBSREQUEST'].fields_by_name['heartbeat_interval']._loaded_options = None
+  _globals['_WATCHJOBSREQUEST'].fields_by_name['heartbeat_interval']._serialized_options = b'\272H\014\252\001\t\"\003\010\254\0022\002\010\001'
+  _globals['_RETRYJOBREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_RETRYJOBREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\"r 2\036^jobs/[a-z0-9][a-z0-9-]{0,62}$'
+  _globals['_RETRYJOBREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_RETRYJOBREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\037r\0322\030^[A-Za-z0-9.:_-]{1,128}$\330\001\001'
   _globals['_CANCELJOBREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_CANCELJOBREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\"r 2\036^jobs/[a-z0-9][a-z0-9-]{0,62}$'
   _globals['_DELETEJOBREQUEST'].fields_by_name['name']._loaded_options = None
@@ -75,38 +94,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOWNLOADFILEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H#r!2\037^files/[a-z0-9][a-z0-9-]{0,62}$'
   _globals['_DOWNLOADFILEREQUEST'].fields_by_name['offset']._loaded_options = None
   _globals['_DOWNLOADFILEREQUEST'].fields_by_name['offset']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_CREATEJOBREQUEST']._serialized_start=237
-  _globals['_CREATEJOBREQUEST']._serialized_end=374
-  _globals['_RUNJOBREQUEST']._serialized_start=377
-  _globals['_RUNJOBREQUEST']._serialized_end=511
-  _globals['_GETJOBREQUEST']._serialized_start=513
-  _globals['_GETJOBREQUEST']._serialized_end=591
-  _globals['_LISTJOBSREQUEST']._serialized_start=594
-  _globals['_LISTJOBSREQUEST']._serialized_end=724
-  _globals['_LISTJOBSRESPONSE']._serialized_start=726
-  _globals['_LISTJOBSRESPONSE']._serialized_end=826
-  _globals['_WATCHJOBREQUEST']._serialized_start=829
-  _globals['_WATCHJOBREQUEST']._serialized_end=957
-  _globals['_CANCELJOBREQUEST']._serialized_start=959
-  _globals['_CANCELJOBREQUEST']._serialized_end=1040
-  _globals['_DELETEJOBREQUEST']._serialized_start=1042
-  _globals['_DELETEJOBREQUEST']._serialized_end=1123
-  _globals['_UPLOADFILEREQUEST']._serialized_start=1126
-  _globals['_UPLOADFILEREQUEST']._serialized_end=1257
-  _globals['_UPLOADFILEHEADER']._serialized_start=1260
-  _globals['_UPLOADFILEHEADER']._serialized_end=1632
-  _globals['_DOWNLOADFILEREQUEST']._serialized_start=1634
-  _globals['_DOWNLOADFILEREQUEST']._serialized_end=1752
-  _globals['_DOWNLOADFILERESPONSE']._serialized_start=1754
-  _globals['_DOWNLOADFILERESPONSE']._serialized_end=1853
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=1855
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=1877
-  _globals['_SERVERINFO']._serialized_start=1880
-  _globals['_SERVERINFO']._serialized_end=2041
-  _globals['_WORKERINFO']._serialized_start=2044
-  _globals['_WORKERINFO']._serialized_end=2251
-  _globals['_ENCODERINFO']._serialized_start=2254
-  _globals['_ENCODERINFO']._serialized_end=2412
-  _globals['_VIDEOSERVICE']._serialized_start=2415
-  _globals['_VIDEOSERVICE']._serialized_end=3187
+  _globals['_CREATEJOBREQUEST']._serialized_start=269
+  _globals['_CREATEJOBREQUEST']._serialized_end=406
+  _globals['_RUNJOBREQUEST']._serialized_start=409
+  _globals['_RUNJOBREQUEST']._serialized_end=634
+  _globals['_GETJOBREQUEST']._serialized_start=636
+  _globals['_GETJOBREQUEST']._serialized_end=714
+  _globals['_LISTJOBSREQUEST']._serialized_start=717
+  _globals['_LISTJOBSREQUEST']._serialized_end=940
+  _globals['_LISTJOBSRESPONSE']._serialized_start=942
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1042
+  _globals['_WATCHJOBREQUEST']._serialized_start=1045
+  _globals['_WATCHJOBREQUEST']._serialized_end=1264
+  _globals['_WATCHJOBSREQUEST']._serialized_start=1267
+  _globals['_WATCHJOBSREQUEST']._serialized_end=1479
+  _globals['_WATCHJOBSRESPONSE']._serialized_start=1482
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=1612
+  _globals['_RETRYJOBREQUEST']._serialized_start=1615
+  _globals['_RETRYJOBREQUEST']._serialized_end=1762
+  _globals['_CANCELJOBREQUEST']._serialized_start=1764
+  _globals['_CANCELJOBREQUEST']._serialized_end=1845
+  _globals['_DELETEJOBREQUEST']._serialized_start=1847
+  _globals['_DELETEJOBREQUEST']._serialized_end=1928
+  _globals['_UPLOADFILEREQUEST']._serialized_start=1931
+  _globals['_UPLOADFILEREQUEST']._serialized_end=2062
+  _globals['_UPLOADFILEHEADER']._serialized_start=2065
+  _globals['_UPLOADFILEHEADER']._serialized_end=2437
+  _globals['_DOWNLOADFILEREQUEST']._serialized_start=2439
+  _globals['_DOWNLOADFILEREQUEST']._serialized_end=2557
+  _globals['_DOWNLOADFILERESPONSE']._serialized_start=2559
+  _globals['_DOWNLOADFILERESPONSE']._serialized_end=2658
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=2660
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=2682
+  _globals['_SERVERINFO']._serialized_start=2685
+  _globals['_SERVERINFO']._serialized_end=2846
+  _globals['_WORKERINFO']._serialized_start=2849
+  _globals['_WORKERINFO']._serialized_end=3056
+  _globals['_ENCODERINFO']._serialized_start=3059
+  _globals['_ENCODERINFO']._serialized_end=3217
+  _globals['_VIDEOSERVICE']._serialized_start=3220
+  _globals['_VIDEOSERVICE']._serialized_end=4146
 # @@protoc_insertion_point(module_scope)

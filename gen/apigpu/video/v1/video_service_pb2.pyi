@@ -8,6 +8,7 @@ from apigpu.video.v1 import job_pb2 as _job_pb2
 from apigpu.video.v1 import operations_pb2 as _operations_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
@@ -36,7 +37,7 @@ class CreateJobRequest(_message.Message):
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """The work. Only the operation and labels are read. Required."""
+        """The work. Only the operation, labels, priority and time limits are read. Required."""
 
     def __init__(
         self,
@@ -60,23 +61,32 @@ class RunJobRequest(_message.Message):
 
     JOB_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As in CreateJobRequest. Calling again with the same id streams the same job's
     events from the first on.
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """The work. Only the operation and labels are read. Required."""
+        """The work. Only the operation, labels, priority and time limits are read. Required."""
+
+    @_builtins.property
+    def heartbeat_interval(self) -> _duration_pb2.Duration:
+        """A heartbeat is sent when nothing was for so long: 1 second to 5 minutes. Default: the
+        service's setting, 15 seconds. A caller that hears nothing for a few times as long
+        should take the service for dead, and watch again.
+        """
 
     def __init__(
         self,
         *,
         job: _job_pb2.Job | None = ...,
         request_id: _builtins.str = ...,
+        heartbeat_interval: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "job", b"job", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -113,14 +123,30 @@ class ListJobsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many jobs to return at most, 0 to 1000; more counts as 1000. Default 50."""
     page_token: _builtins.str
     """`next_page_token` of the page before. The other fields must be the same as then."""
     filter: _builtins.str
-    """Which jobs to return (google.aip.dev/160, the part that is joined by AND): for
-    example `state = RUNNING AND operation = caption AND labels.show = "news"`.
-    Fields: state, operation, labels.{key}; operators: = and !=. Default: all.
+    """Which jobs to return, in the language of google.aip.dev/160. For example
+    `state = RUNNING AND (labels.show = "news" OR priority >= 80)`. Default: all.
+    - AND, OR, NOT (or -) and parentheses; OR binds more tightly than AND.
+    - `=` and `!=`: state, operation, retry_of, labels.{key}
+    - `=`, `!=`, `<`, `<=`, `>`, `>=`: priority, and create_time, start_time, end_time
+      with RFC 3339 texts such as "2026-01-31T12:00:00Z"
+    - `labels:show` is true where there is such a label, whatever its value.
+    What is not set equals nothing: `end_time < "..."` is false for a job that runs.
+    """
+    order_by: _builtins.str
+    """In which order (google.aip.dev/132): for example "priority desc, create_time".
+    Fields: create_time, end_time, priority, state. Default: "create_time desc". Equals
+    are ordered by their names, in the direction of the last field.
+    """
+    view: _job_pb2.JobView.ValueType
+    """How much of each job. Default: JOB_VIEW_FULL. A page of large jobs may be shorter
+    than `page_size`: it has at most about 8 MiB.
     """
     def __init__(
         self,
@@ -128,10 +154,12 @@ class ListJobsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
+        view: _job_pb2.JobView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -149,7 +177,7 @@ class ListJobsResponse(_message.Message):
     """Give it as `page_token` to get the next page. Empty on the last page."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
-        """The jobs, newest first."""
+        """The jobs, in the order that was asked for."""
 
     def __init__(
         self,
@@ -173,25 +201,134 @@ class WatchJobRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The job, "jobs/{job}". Required."""
     after_sequence: _builtins.int
     """Skip events up to and with this sequence: the last one that was seen. Default 0:
     from the first event on.
     """
+    @_builtins.property
+    def heartbeat_interval(self) -> _duration_pb2.Duration:
+        """A heartbeat is sent when nothing was for so long: 1 second to 5 minutes. Default: the
+        service's setting, 15 seconds. A caller that hears nothing for a few times as long
+        should take the service for dead, and watch again.
+        """
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         after_sequence: _builtins.int = ...,
+        heartbeat_interval: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "heartbeat_interval", b"heartbeat_interval", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchJobRequest: _TypeAlias = WatchJobRequest  # noqa: Y015
+
+@_typing.final
+class WatchJobsRequest(_message.Message):
+    """Asks for the state of many jobs, and its changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    INITIAL_JOBS_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
+    filter: _builtins.str
+    """Which jobs, as in ListJobsRequest. Default: all."""
+    initial_jobs: _builtins.int
+    """At most so many jobs are told of at the beginning, the newest ones: 1 to 1000.
+    Default 100. Changes of any matching job are told, however old it is.
+    """
+    @_builtins.property
+    def heartbeat_interval(self) -> _duration_pb2.Duration:
+        """As in WatchJobRequest."""
+
+    def __init__(
+        self,
+        *,
+        filter: _builtins.str = ...,
+        initial_jobs: _builtins.int | None = ...,
+        heartbeat_interval: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_initial_jobs", b"_initial_jobs", "heartbeat_interval", b"heartbeat_interval", "initial_jobs", b"initial_jobs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_initial_jobs", b"_initial_jobs", "filter", b"filter", "heartbeat_interval", b"heartbeat_interval", "initial_jobs", b"initial_jobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__initial_jobs: _TypeAlias = _typing.Literal["initial_jobs"]  # noqa: Y015
+    _WhichOneofArgType__initial_jobs: _TypeAlias = _typing.Literal["_initial_jobs", b"_initial_jobs"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__initial_jobs) -> _WhichOneofReturnType__initial_jobs | None: ...
+
+Global___WatchJobsRequest: _TypeAlias = WatchJobsRequest  # noqa: Y015
+
+@_typing.final
+class WatchJobsResponse(_message.Message):
+    """What has changed since the message before; the first messages: what there is. A message
+    with nothing in it is a heartbeat.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    INITIAL_COMPLETE_FIELD_NUMBER: _builtins.int
+    initial_complete: _builtins.bool
+    """Whether everything of the beginning has been told with this message. Changes follow."""
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
+        """Jobs as they stand now, as in JOB_VIEW_BASIC. Those that were told before are
+        replaced.
+        """
+
+    @_builtins.property
+    def removed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of jobs that were told and are deleted, or do not match any more."""
+
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[_job_pb2.Job] | None = ...,
+        removed: _abc.Iterable[_builtins.str] | None = ...,
+        initial_complete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["initial_complete", b"initial_complete", "jobs", b"jobs", "removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchJobsResponse: _TypeAlias = WatchJobsResponse  # noqa: Y015
+
+@_typing.final
+class RetryJobRequest(_message.Message):
+    """Asks to try again what failed of a job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The job, "jobs/{job}". Required."""
+    request_id: _builtins.str
+    """As in CreateJobRequest: makes a repeated call harmless."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryJobRequest: _TypeAlias = RetryJobRequest  # noqa: Y015
 
 @_typing.final
 class CancelJobRequest(_message.Message):

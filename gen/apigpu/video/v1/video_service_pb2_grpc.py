@@ -66,6 +66,16 @@ class VideoServiceStub:
                 request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.WatchJobRequest.SerializeToString,
                 response_deserializer=apigpu_dot_video_dot_v1_dot_job__pb2.JobEvent.FromString,
                 _registered_method=True)
+        self.WatchJobs = channel.unary_stream(
+                '/apigpu.video.v1.VideoService/WatchJobs',
+                request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.WatchJobsRequest.SerializeToString,
+                response_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.WatchJobsResponse.FromString,
+                _registered_method=True)
+        self.RetryJob = channel.unary_unary(
+                '/apigpu.video.v1.VideoService/RetryJob',
+                request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.RetryJobRequest.SerializeToString,
+                response_deserializer=apigpu_dot_video_dot_v1_dot_job__pb2.Job.FromString,
+                _registered_method=True)
         self.CancelJob = channel.unary_unary(
                 '/apigpu.video.v1.VideoService/CancelJob',
                 request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.CancelJobRequest.SerializeToString,
@@ -124,7 +134,7 @@ class VideoServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Lists jobs, newest first.
+        """Lists jobs: newest first, or in another order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,6 +143,26 @@ class VideoServiceServicer:
     def WatchJob(self, request, context):
         """Streams a job's events: first those missed, then live ones, up to the one that
         ends the job. Any number of callers may watch, from any point, any number of times.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchJobs(self, request, context):
+        """Streams the present state of jobs that match a filter, then every change of any of
+        them, until the caller ends the call: for dashboards. States are told, not stories:
+        a job that changes twice between two messages is told once, as it stands. A stream
+        that was cut is not resumed but called again: it begins with the present state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryJob(self, request, context):
+        """Makes a new job of the items that a FAILED, PARTIALLY_SUCCEEDED or CANCELLED job has
+        no output of, with the same operation, labels, priority and limits. Items that
+        SUCCEEDED are carried over with their files. The first job stays as it ended: final
+        is final. FAILED_PRECONDITION where it has not ended, or has nothing to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,6 +233,16 @@ def add_VideoServiceServicer_to_server(servicer, server):
                     servicer.WatchJob,
                     request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.WatchJobRequest.FromString,
                     response_serializer=apigpu_dot_video_dot_v1_dot_job__pb2.JobEvent.SerializeToString,
+            ),
+            'WatchJobs': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchJobs,
+                    request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.WatchJobsRequest.FromString,
+                    response_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.WatchJobsResponse.SerializeToString,
+            ),
+            'RetryJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryJob,
+                    request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.RetryJobRequest.FromString,
+                    response_serializer=apigpu_dot_video_dot_v1_dot_job__pb2.Job.SerializeToString,
             ),
             'CancelJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelJob,
@@ -369,6 +409,60 @@ class VideoService:
             '/apigpu.video.v1.VideoService/WatchJob',
             apigpu_dot_video_dot_v1_dot_video__service__pb2.WatchJobRequest.SerializeToString,
             apigpu_dot_video_dot_v1_dot_job__pb2.JobEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/apigpu.video.v1.VideoService/WatchJobs',
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.WatchJobsRequest.SerializeToString,
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.WatchJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/apigpu.video.v1.VideoService/RetryJob',
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.RetryJobRequest.SerializeToString,
+            apigpu_dot_video_dot_v1_dot_job__pb2.Job.FromString,
             options,
             channel_credentials,
             insecure,

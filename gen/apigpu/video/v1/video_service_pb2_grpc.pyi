@@ -51,10 +51,22 @@ class VideoServiceStub:
     GetJob: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.GetJobRequest, _job_pb2.Job]
     """Returns a job as it stands now. NOT_FOUND where there is none."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.ListJobsRequest, _video_service_pb2.ListJobsResponse]
-    """Lists jobs, newest first."""
+    """Lists jobs: newest first, or in another order."""
     WatchJob: _grpc.UnaryStreamMultiCallable[_video_service_pb2.WatchJobRequest, _job_pb2.JobEvent]
     """Streams a job's events: first those missed, then live ones, up to the one that
     ends the job. Any number of callers may watch, from any point, any number of times.
+    """
+    WatchJobs: _grpc.UnaryStreamMultiCallable[_video_service_pb2.WatchJobsRequest, _video_service_pb2.WatchJobsResponse]
+    """Streams the present state of jobs that match a filter, then every change of any of
+    them, until the caller ends the call: for dashboards. States are told, not stories:
+    a job that changes twice between two messages is told once, as it stands. A stream
+    that was cut is not resumed but called again: it begins with the present state.
+    """
+    RetryJob: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.RetryJobRequest, _job_pb2.Job]
+    """Makes a new job of the items that a FAILED, PARTIALLY_SUCCEEDED or CANCELLED job has
+    no output of, with the same operation, labels, priority and limits. Items that
+    SUCCEEDED are carried over with their files. The first job stays as it ended: final
+    is final. FAILED_PRECONDITION where it has not ended, or has nothing to retry.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.CancelJobRequest, _job_pb2.Job]
     """Stops a job. Returns it in CANCELLING, or in CANCELLED where no worker had it;
@@ -93,10 +105,22 @@ class VideoServiceAsyncStub(VideoServiceStub):
     GetJob: _aio.UnaryUnaryMultiCallable[_video_service_pb2.GetJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Returns a job as it stands now. NOT_FOUND where there is none."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_video_service_pb2.ListJobsRequest, _video_service_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """Lists jobs, newest first."""
+    """Lists jobs: newest first, or in another order."""
     WatchJob: _aio.UnaryStreamMultiCallable[_video_service_pb2.WatchJobRequest, _job_pb2.JobEvent]  # type: ignore[assignment]
     """Streams a job's events: first those missed, then live ones, up to the one that
     ends the job. Any number of callers may watch, from any point, any number of times.
+    """
+    WatchJobs: _aio.UnaryStreamMultiCallable[_video_service_pb2.WatchJobsRequest, _video_service_pb2.WatchJobsResponse]  # type: ignore[assignment]
+    """Streams the present state of jobs that match a filter, then every change of any of
+    them, until the caller ends the call: for dashboards. States are told, not stories:
+    a job that changes twice between two messages is told once, as it stands. A stream
+    that was cut is not resumed but called again: it begins with the present state.
+    """
+    RetryJob: _aio.UnaryUnaryMultiCallable[_video_service_pb2.RetryJobRequest, _job_pb2.Job]  # type: ignore[assignment]
+    """Makes a new job of the items that a FAILED, PARTIALLY_SUCCEEDED or CANCELLED job has
+    no output of, with the same operation, labels, priority and limits. Items that
+    SUCCEEDED are carried over with their files. The first job stays as it ended: final
+    is final. FAILED_PRECONDITION where it has not ended, or has nothing to retry.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_video_service_pb2.CancelJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Stops a job. Returns it in CANCELLING, or in CANCELLED where no worker had it;
@@ -156,7 +180,7 @@ class VideoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _video_service_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_video_service_pb2.ListJobsResponse, _abc.Awaitable[_video_service_pb2.ListJobsResponse]]:
-        """Lists jobs, newest first."""
+        """Lists jobs: newest first, or in another order."""
 
     @_abc_1.abstractmethod
     def WatchJob(
@@ -166,6 +190,30 @@ class VideoServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_job_pb2.JobEvent], _abc.AsyncIterator[_job_pb2.JobEvent]]:
         """Streams a job's events: first those missed, then live ones, up to the one that
         ends the job. Any number of callers may watch, from any point, any number of times.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchJobs(
+        self,
+        request: _video_service_pb2.WatchJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_video_service_pb2.WatchJobsResponse], _abc.AsyncIterator[_video_service_pb2.WatchJobsResponse]]:
+        """Streams the present state of jobs that match a filter, then every change of any of
+        them, until the caller ends the call: for dashboards. States are told, not stories:
+        a job that changes twice between two messages is told once, as it stands. A stream
+        that was cut is not resumed but called again: it begins with the present state.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryJob(
+        self,
+        request: _video_service_pb2.RetryJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]:
+        """Makes a new job of the items that a FAILED, PARTIALLY_SUCCEEDED or CANCELLED job has
+        no output of, with the same operation, labels, priority and limits. Items that
+        SUCCEEDED are carried over with their files. The first job stays as it ended: final
+        is final. FAILED_PRECONDITION where it has not ended, or has nothing to retry.
         """
 
     @_abc_1.abstractmethod
