@@ -43,6 +43,7 @@ check: .venv/ok contract ## contract, formatting, lint, types, architecture
 	@mypy
 	@lint-imports
 	@python tools/settings_table.py --check
+	@! command -v hadolint >/dev/null || hadolint --ignore DL3008 docker/*.Dockerfile
 
 .proto-deps/ok: requirements-dev.txt tools/proto_deps.py | .venv/ok
 	@python tools/proto_deps.py .proto-deps && touch $@
@@ -59,9 +60,12 @@ gen: .proto-deps/ok ## regenerate gen/ from proto/, and docs/configuration.md fr
 	@python tools/generate.py
 	@python tools/settings_table.py
 
+LOCK = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 lock: .venv/ok ## resolve the dependencies anew
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group dev -o requirements-dev.txt
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements-dev.txt -o requirements.txt
+	@$(LOCK) pyproject.toml --group dev -o requirements-dev.txt
+	@$(LOCK) pyproject.toml -c requirements-dev.txt -o requirements.txt
+	@python tools/requirements_of.py orchestrator client | $(LOCK) - -c requirements-dev.txt -o docker/orchestrator.txt
+	@python tools/requirements_of.py worker runpod | $(LOCK) - -c requirements-dev.txt -o docker/worker.txt
 
 format: .venv/ok ## format and fix what can be fixed
 	@ruff format . && ruff check --fix .

@@ -1,15 +1,16 @@
-# The orchestrator alone: its workers are reached by address (APIGPU_WORKERS).
+# The orchestrator and the command `apigpu`; its workers are elsewhere.
 #   docker build -f docker/orchestrator.Dockerfile -t api-gpu-orchestrator .
 FROM debian:bookworm-slim AS build
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 python3-venv \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY requirements.txt ./
+COPY docker/orchestrator.txt ./
 RUN python3 -m venv /opt/apigpu \
- && /opt/apigpu/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
+ && /opt/apigpu/bin/pip install --no-cache-dir --require-hashes -r orchestrator.txt
 COPY . .
-RUN /opt/apigpu/bin/pip install --no-cache-dir --no-deps .
+RUN /opt/apigpu/bin/pip install --no-cache-dir --no-deps . \
+ && rm -rf /opt/apigpu/lib/python3*/site-packages/pip /opt/apigpu/lib/python3*/site-packages/setuptools
 
 FROM debian:bookworm-slim
 RUN apt-get update \
@@ -19,7 +20,12 @@ RUN apt-get update \
  && install -d -o apigpu /data
 COPY --from=build /opt/apigpu /opt/apigpu
 USER 10001
-ENV PATH=/opt/apigpu/bin:$PATH APIGPU_LISTEN=0.0.0.0:50051 APIGPU_DATA_DIR=/data
+ENV PATH=/opt/apigpu/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    APIGPU_LISTEN=0.0.0.0:50051 \
+    APIGPU_DATA_DIR=/data
 VOLUME /data
 EXPOSE 50051
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+  CMD ["python3", "-m", "apigpu_common.probe", "127.0.0.1:50051"]
 ENTRYPOINT ["python3", "-m", "orchestrator"]

@@ -1,16 +1,19 @@
-# A worker with Debian's FFmpeg, whose NVENC asks for the oldest driver. The encoder's library
-# comes from the host: no CUDA base image is needed.
+# A worker, reached over gRPC or started by RunPod Serverless.
 #   docker build -f docker/worker.Dockerfile -t api-gpu-worker .
+#
+# With Debian's FFmpeg, whose NVENC asks for the oldest driver. The encoder's library comes from
+# the host: no CUDA base image is needed.
 FROM debian:bookworm-slim AS build
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 python3-venv \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY requirements.txt ./
+COPY docker/worker.txt ./
 RUN python3 -m venv /opt/apigpu \
- && /opt/apigpu/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
+ && /opt/apigpu/bin/pip install --no-cache-dir --require-hashes -r worker.txt
 COPY . .
-RUN /opt/apigpu/bin/pip install --no-cache-dir --no-deps .
+RUN /opt/apigpu/bin/pip install --no-cache-dir --no-deps . \
+ && rm -rf /opt/apigpu/lib/python3*/site-packages/pip /opt/apigpu/lib/python3*/site-packages/setuptools
 
 FROM debian:bookworm-slim
 RUN apt-get update \
@@ -25,5 +28,8 @@ ENV PATH=/opt/apigpu/bin:$PATH \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=video,compute,utility
 EXPOSE 50052
-# On RunPod Serverless (install the extra "runpod" as well): python3 -m gpu_worker.runpod_handler
-ENTRYPOINT ["python3", "-m", "gpu_worker"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+  CMD ["python3", "-m", "apigpu_common.probe", "127.0.0.1:50052"]
+# Our process is the container's first one. RunPod sets the address where a worker asks for jobs;
+# without it the worker waits for gRPC calls.
+ENTRYPOINT ["python3", "-m", "gpu_worker.container"]

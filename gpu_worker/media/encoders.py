@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
-import imageio_ffmpeg
 from apigpu.video.v1.job_pb2 import Output
 from apigpu.video.v1.operations_pb2 import VideoEncoding
 
@@ -117,12 +117,13 @@ class Toolbox:
 
 def bundled_ffmpeg() -> Path:
     """The FFmpeg in the imageio-ffmpeg wheel: never one that happens to be on PATH."""
-    folder = Path(imageio_ffmpeg.__file__).parent / "binaries"
-    found = sorted(folder.glob("ffmpeg-*"))
+    wheel = find_spec("imageio_ffmpeg")
+    folders = wheel.submodule_search_locations or [] if wheel else []
+    found = sorted(path for folder in folders for path in Path(folder).glob("binaries/ffmpeg-*"))
     if not found:
         raise InternalError(
             "NO_FFMPEG",
-            "This platform's imageio-ffmpeg brings no FFmpeg: name one with"
+            "No FFmpeg was installed along (the extra 'ffmpeg'): name one with"
             " APIGPU_WORKER_FFMPEG=/path/to/ffmpeg.",
         )
     return found[0]
