@@ -140,6 +140,11 @@ class VideoService(VideoServiceServicer):
             max_upload_bytes=self._settings.max_upload_bytes,
         )
 
+    async def GetBackendStatus(
+        self, request: video_service_pb2.GetBackendStatusRequest, context: Context
+    ) -> video_service_pb2.BackendStatus:
+        return await self._dispatcher.status()
+
 
 async def _header(
     requests: AsyncIterator[video_service_pb2.UploadFileRequest],

@@ -46,6 +46,10 @@ class Dispatcher(Protocol):
         """Stop an attempt that nobody follows any more."""
         ...
 
+    async def status(self) -> video_service_pb2.BackendStatus:
+        """How busy it is and how it is set up. What is wrong with it is told, not raised."""
+        ...
+
     async def workers(self) -> Sequence[video_service_pb2.WorkerInfo]:
         """The workers that answer now."""
         ...

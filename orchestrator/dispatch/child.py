@@ -69,6 +69,9 @@ class ChildDispatcher:
     async def cancel(self, attempt: Attempt) -> None:
         """Nothing to do: closing the iterator has stopped it."""
 
+    async def status(self) -> video_service_pb2.BackendStatus:
+        return await self._workers.status()
+
     async def workers(self) -> list[video_service_pb2.WorkerInfo]:
         return await self._workers.workers()
 

@@ -113,6 +113,17 @@ class GrpcDispatcher:
             worker.slots = 0  # ask it again before it gets another task
             raise
 
+    async def status(self) -> video_service_pb2.BackendStatus:
+        """What we know of them without asking: those that are busy, and those that are away."""
+        answering = [worker for worker in self._workers if worker.slots]
+        status = video_service_pb2.BackendStatus(backend=self.name)
+        status.workers.running = sum(worker.running > 0 for worker in answering)
+        status.workers.idle = len(answering) - status.workers.running
+        status.workers.unhealthy = len(self._workers) - len(answering)
+        status.tasks.in_progress = sum(worker.running for worker in self._workers)
+        status.observe_time.GetCurrentTime()
+        return status
+
     async def workers(self) -> list[video_service_pb2.WorkerInfo]:
         infos = []
         for worker in self._workers:
@@ -125,6 +136,7 @@ class GrpcDispatcher:
                         ffmpeg_version=answer.ffmpeg_version,
                         encoders=answer.encoders,
                         max_parallel_items=answer.max_parallel_items,
+                        gpu=answer.gpu,
                     )
                 )
         return infos

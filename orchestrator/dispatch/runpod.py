@@ -18,6 +18,7 @@ from google.rpc import code_pb2
 
 from apigpu_common.errors import NotFound, ServiceError, Unavailable
 from orchestrator.dispatch.runpod_api import RemoteJob, RunpodApi
+from orchestrator.dispatch.runpod_status import RunpodStatus
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class RunpodDispatcher:
         self._api = api
         self._max_tasks = max_tasks
         self._queue_limit_s = queue_limit_s
+        self._status = RunpodStatus(api)
 
     async def open(self) -> None:
         await self._api.open()
@@ -50,6 +52,9 @@ class RunpodDispatcher:
 
     async def capacity(self) -> int:
         return self._max_tasks
+
+    async def status(self) -> video_service_pb2.BackendStatus:
+        return await self._status.get()
 
     async def workers(self) -> Sequence[video_service_pb2.WorkerInfo]:
         """None: RunPod's workers cannot be asked from here."""

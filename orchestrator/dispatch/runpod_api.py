@@ -78,6 +78,10 @@ class RunpodApi:
     async def cancel(self, job_id: str) -> None:
         await self._repeat("POST", f"cancel/{job_id}")
 
+    async def health(self) -> dict[str, Any]:
+        """The endpoint's workers and jobs, counted by state."""
+        return await self._ask("GET", "health")
+
     async def _repeat(self, method: str, path: str) -> dict[str, Any]:
         """A call that may be made again, until it is answered or the limit is reached."""
         for number in range(1, _MOST_TRIES):

@@ -184,6 +184,8 @@ class Job(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    STATS_FIELD_NUMBER: _builtins.int
+    MAX_COST_MICROS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     QUEUE_TIME_LIMIT_FIELD_NUMBER: _builtins.int
     RUN_TIME_LIMIT_FIELD_NUMBER: _builtins.int
@@ -196,6 +198,12 @@ class Job(_message.Message):
     last_sequence: _builtins.int
     """Sequence of the job's newest event. Give it to WatchJob as `after_sequence` to
     follow from here on.
+    """
+    max_cost_micros: _builtins.int
+    """The most that the job may cost, in micro-dollars (a millionth of a US dollar), from
+    1. A job that reaches it is stopped: items that are done keep their output, the
+    others fail with BUDGET_EXCEEDED. Only backends with a price (RunPod) spend anything.
+    Default: no limit.
     """
     priority: _builtins.int
     """Who goes first where workers are few: 0 to 100, higher first. Default 50. Among
@@ -256,6 +264,10 @@ class Job(_message.Message):
         """
 
     @_builtins.property
+    def stats(self) -> Global___JobStats:
+        """What the job has taken so far: waiting, working, cost."""
+
+    @_builtins.property
     def queue_time_limit(self) -> _duration_pb2.Duration:
         """Longest wait from `create_time` to `start_time`: more than 0, at most 7 days. A job
         that no worker has begun by then is FAILED with QUEUE_TIME_LIMIT. Default: the
@@ -290,20 +302,26 @@ class Job(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         last_sequence: _builtins.int = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
+        stats: Global___JobStats | None = ...,
+        max_cost_micros: _builtins.int | None = ...,
         priority: _builtins.int | None = ...,
         queue_time_limit: _duration_pb2.Duration | None = ...,
         run_time_limit: _duration_pb2.Duration | None = ...,
         retry_of: _builtins.str = ...,
         item_counts: Global___ItemCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "add_audio", b"add_audio", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "run_time_limit", b"run_time_limit", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_priority", b"_priority", "add_audio", b"add_audio", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "max_cost_micros", b"max_cost_micros", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "stats", b"stats"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "add_audio", b"add_audio", "attempts", b"attempts", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "items", b"items", "labels", b"labels", "last_sequence", b"last_sequence", "name", b"name", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "retry_of", b"retry_of", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_priority", b"_priority", "add_audio", b"add_audio", "attempts", b"attempts", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "items", b"items", "labels", b"labels", "last_sequence", b"last_sequence", "max_cost_micros", b"max_cost_micros", "name", b"name", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "retry_of", b"retry_of", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "state", b"state", "stats", b"stats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_micros: _TypeAlias = _typing.Literal["max_cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_micros: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros"]  # noqa: Y015
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
     _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["caption", "images_to_videos", "add_audio"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_micros) -> _WhichOneofReturnType__max_cost_micros | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
     @_typing.overload
@@ -371,6 +389,12 @@ class Attempt(_message.Message):
     REMOTE_ID_FIELD_NUMBER: _builtins.int
     QUEUE_TIME_FIELD_NUMBER: _builtins.int
     EXECUTION_TIME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    COLD_START_TIME_FIELD_NUMBER: _builtins.int
+    GPU_FIELD_NUMBER: _builtins.int
+    WORKER_VERSION_FIELD_NUMBER: _builtins.int
+    PRICE_MICROS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The service's id of it, "{task}-{number}"; numbers count from 1 in each task."""
     backend: _builtins.str
@@ -385,6 +409,20 @@ class Attempt(_message.Message):
     """The RunPod endpoint that has it. Empty for other backends."""
     remote_id: _builtins.str
     """RunPod's id of it. Empty for other backends."""
+    gpu: _builtins.str
+    """The worker's GPU, for example "NVIDIA L4". Empty where there is none, or while unknown."""
+    worker_version: _builtins.str
+    """Version of the worker, for example "0.1.0". Empty while unknown."""
+    price_micros_per_second: _builtins.int
+    """The price that `cost_micros` is counted with, in micro-dollars a second. Unset where
+    the backend has no price, or none is known for this GPU.
+    """
+    cost_micros: _builtins.int
+    """What the attempt has cost so far, in micro-dollars: the worker's start where it was
+    for this attempt, and the time that it was at it. An estimate by the price above:
+    RunPod also bills a worker that idles, and bills one that does several tasks once.
+    Unset where there is no price.
+    """
     @_builtins.property
     def item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The items that were to be made."""
@@ -403,11 +441,25 @@ class Attempt(_message.Message):
 
     @_builtins.property
     def queue_time(self) -> _duration_pb2.Duration:
-        """How long it waited for a worker, as RunPod tells. Unset for other backends."""
+        """How long it waited for a worker: as RunPod tells, or else by the service's clock.
+        Unset until a worker has begun.
+        """
 
     @_builtins.property
     def execution_time(self) -> _duration_pb2.Duration:
-        """How long a worker was at it, as RunPod tells. Unset for other backends."""
+        """How long a worker was at it: as RunPod tells, or else by the service's clock. Unset
+        until it has ended, and where no worker has begun.
+        """
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When a worker began with it. Unset before."""
+
+    @_builtins.property
+    def cold_start_time(self) -> _duration_pb2.Duration:
+        """How long the worker took to get ready, from the start of its process. Set where the
+        worker was started for this attempt; a part of `queue_time`.
+        """
 
     def __init__(
         self,
@@ -424,14 +476,108 @@ class Attempt(_message.Message):
         remote_id: _builtins.str = ...,
         queue_time: _duration_pb2.Duration | None = ...,
         execution_time: _duration_pb2.Duration | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        cold_start_time: _duration_pb2.Duration | None = ...,
+        gpu: _builtins.str = ...,
+        worker_version: _builtins.str = ...,
+        price_micros_per_second: _builtins.int | None = ...,
+        cost_micros: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "execution_time", b"execution_time", "queue_time", b"queue_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "_price_micros_per_second", b"_price_micros_per_second", "cold_start_time", b"cold_start_time", "cost_micros", b"cost_micros", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "execution_time", b"execution_time", "price_micros_per_second", b"price_micros_per_second", "queue_time", b"queue_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "create_time", b"create_time", "end_time", b"end_time", "endpoint_id", b"endpoint_id", "error", b"error", "execution_time", b"execution_time", "handed_over", b"handed_over", "id", b"id", "item_ids", b"item_ids", "queue_time", b"queue_time", "remote_id", b"remote_id", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "_price_micros_per_second", b"_price_micros_per_second", "backend", b"backend", "cold_start_time", b"cold_start_time", "cost_micros", b"cost_micros", "create_time", b"create_time", "end_time", b"end_time", "endpoint_id", b"endpoint_id", "error", b"error", "execution_time", b"execution_time", "gpu", b"gpu", "handed_over", b"handed_over", "id", b"id", "item_ids", b"item_ids", "price_micros_per_second", b"price_micros_per_second", "queue_time", b"queue_time", "remote_id", b"remote_id", "start_time", b"start_time", "worker_id", b"worker_id", "worker_version", b"worker_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__cost_micros: _TypeAlias = _typing.Literal["cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__cost_micros: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros"]  # noqa: Y015
+    _WhichOneofReturnType__price_micros_per_second: _TypeAlias = _typing.Literal["price_micros_per_second"]  # noqa: Y015
+    _WhichOneofArgType__price_micros_per_second: _TypeAlias = _typing.Literal["_price_micros_per_second", b"_price_micros_per_second"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_micros) -> _WhichOneofReturnType__cost_micros | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_micros_per_second) -> _WhichOneofReturnType__price_micros_per_second | None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class JobStats(_message.Message):
+    """What a job has taken so far, all of its attempts taken together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    QUEUE_TIME_FIELD_NUMBER: _builtins.int
+    COLD_START_TIME_FIELD_NUMBER: _builtins.int
+    EXECUTION_TIME_FIELD_NUMBER: _builtins.int
+    WASTED_TIME_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    WASTED_COST_MICROS_FIELD_NUMBER: _builtins.int
+    WORKER_IDS_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    ENCODERS_FIELD_NUMBER: _builtins.int
+    attempts: _builtins.int
+    """How many attempts were made."""
+    cost_micros: _builtins.int
+    """What all attempts have cost so far, in micro-dollars: see Attempt.cost_micros. Unset
+    where there is no price.
+    """
+    wasted_cost_micros: _builtins.int
+    """The part of `cost_micros` that went into attempts that broke."""
+    @_builtins.property
+    def queue_time(self) -> _duration_pb2.Duration:
+        """The longest that an attempt waited for a worker. Unset until one has begun."""
+
+    @_builtins.property
+    def cold_start_time(self) -> _duration_pb2.Duration:
+        """The longest start of a worker that an attempt waited for. Unset where none was started."""
+
+    @_builtins.property
+    def execution_time(self) -> _duration_pb2.Duration:
+        """Time that workers were at it, added up over the attempts that have ended."""
+
+    @_builtins.property
+    def wasted_time(self) -> _duration_pb2.Duration:
+        """The part of `execution_time` that went into attempts that broke."""
+
+    @_builtins.property
+    def worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the workers that were at it, each once."""
+
+    @_builtins.property
+    def gpus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Their GPUs, each name once."""
+
+    @_builtins.property
+    def encoders(self) -> _containers.RepeatedCompositeFieldContainer[Global___EncoderUse]:
+        """The encoders that made the outputs and why, each once."""
+
+    def __init__(
+        self,
+        *,
+        attempts: _builtins.int = ...,
+        queue_time: _duration_pb2.Duration | None = ...,
+        cold_start_time: _duration_pb2.Duration | None = ...,
+        execution_time: _duration_pb2.Duration | None = ...,
+        wasted_time: _duration_pb2.Duration | None = ...,
+        cost_micros: _builtins.int | None = ...,
+        wasted_cost_micros: _builtins.int | None = ...,
+        worker_ids: _abc.Iterable[_builtins.str] | None = ...,
+        gpus: _abc.Iterable[_builtins.str] | None = ...,
+        encoders: _abc.Iterable[Global___EncoderUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "_wasted_cost_micros", b"_wasted_cost_micros", "cold_start_time", b"cold_start_time", "cost_micros", b"cost_micros", "execution_time", b"execution_time", "queue_time", b"queue_time", "wasted_cost_micros", b"wasted_cost_micros", "wasted_time", b"wasted_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "_wasted_cost_micros", b"_wasted_cost_micros", "attempts", b"attempts", "cold_start_time", b"cold_start_time", "cost_micros", b"cost_micros", "encoders", b"encoders", "execution_time", b"execution_time", "gpus", b"gpus", "queue_time", b"queue_time", "wasted_cost_micros", b"wasted_cost_micros", "wasted_time", b"wasted_time", "worker_ids", b"worker_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cost_micros: _TypeAlias = _typing.Literal["cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__cost_micros: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros"]  # noqa: Y015
+    _WhichOneofReturnType__wasted_cost_micros: _TypeAlias = _typing.Literal["wasted_cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__wasted_cost_micros: _TypeAlias = _typing.Literal["_wasted_cost_micros", b"_wasted_cost_micros"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_micros) -> _WhichOneofReturnType__cost_micros | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wasted_cost_micros) -> _WhichOneofReturnType__wasted_cost_micros | None: ...
+
+Global___JobStats: _TypeAlias = JobStats  # noqa: Y015
 
 @_typing.final
 class Item(_message.Message):

@@ -29,9 +29,10 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#apigpu/video/v1/video_service.proto\x12\x0f\x61pigpu.video.v1\x1a\x1a\x61pigpu/video/v1/file.proto\x1a\x19\x61pigpu/video/v1/job.proto\x1a apigpu/video/v1/operations.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\"\x89\x01\n\x10\x43reateJobRequest\x12\x32\n\x03job\x18\x01 \x01(\x0b\x32\x14.apigpu.video.v1.JobB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01R\x03job\x12\x41\n\nrequest_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9.:_-]{1,128}$\xd8\x01\x01R\trequestId\"\xe1\x01\n\rRunJobRequest\x12\x32\n\x03job\x18\x01 \x01(\x0b\x32\x14.apigpu.video.v1.JobB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01R\x03job\x12\x41\n\nrequest_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9.:_-]{1,128}$\xd8\x01\x01R\trequestId\x12Y\n\x12heartbeat_interval\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\xac\x02\x32\x02\x08\x01R\x11heartbeatInterval\"N\n\rGetJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"\xdf\x01\n\x0fListJobsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12 \n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\x06\x66ilter\x12#\n\x08order_by\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x07orderBy\x12\x36\n\x04view\x18\x0b \x01(\x0e\x32\x18.apigpu.video.v1.JobViewB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04view\"d\n\x10ListJobsResponse\x12(\n\x04jobs\x18\x01 \x03(\x0b\x32\x14.apigpu.video.v1.JobR\x04jobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdb\x01\n\x0fWatchJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\x12Y\n\x12heartbeat_interval\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\xac\x02\x32\x02\x08\x01R\x11heartbeatInterval\"\xd4\x01\n\x10WatchJobsRequest\x12 \n\x06\x66ilter\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\x06\x66ilter\x12\x32\n\x0cinitial_jobs\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00R\x0binitialJobs\x88\x01\x01\x12Y\n\x12heartbeat_interval\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\xac\x02\x32\x02\x08\x01R\x11heartbeatIntervalB\x0f\n\r_initial_jobs\"\x82\x01\n\x11WatchJobsResponse\x12(\n\x04jobs\x18\x01 \x03(\x0b\x32\x14.apigpu.video.v1.JobR\x04jobs\x12\x18\n\x07removed\x18\x02 \x03(\tR\x07removed\x12)\n\x10initial_complete\x18\x03 \x01(\x08R\x0finitialComplete\"\x93\x01\n\x0fRetryJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12\x41\n\nrequest_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9.:_-]{1,128}$\xd8\x01\x01R\trequestId\"Q\n\x10\x43\x61ncelJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"Q\n\x10\x44\x65leteJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"\x83\x01\n\x11UploadFileRequest\x12;\n\x06header\x18\x01 \x01(\x0b\x32!.apigpu.video.v1.UploadFileHeaderH\x00R\x06header\x12\"\n\x05\x63hunk\x18\x02 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x01H\x00R\x05\x63hunkB\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"\xf4\x02\n\x10UploadFileHeader\x12\xf1\x01\n\x08\x66ilename\x18\x01 \x01(\tB\xd4\x01\xe2\x41\x01\x02\xbaH\xcc\x01\xba\x01\xc8\x01\n\x1bupload_file_header.filename\x12Wmust be a plain file name of 1 to 255 characters, without slashes or control characters\x1aPthis.matches(\'^[^/\\\\\\\\\\\\x00-\\\\x1f\\\\x7f]{1,255}$\') && this != \'.\' && this != \'..\'R\x08\x66ilename\x12+\n\nsize_bytes\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\tsizeBytes\x88\x01\x01\x12\x30\n\x06sha256\x18\x03 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9a-f]{64}$\xd8\x01\x01R\x06sha256B\r\n\x0b_size_bytes\"v\n\x13\x44ownloadFileRequest\x12>\n\x04name\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^files/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12\x1f\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x06offset\"c\n\x14\x44ownloadFileResponse\x12+\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x15.apigpu.video.v1.FileH\x00R\x04\x66ile\x12\x16\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00R\x05\x63hunkB\x06\n\x04part\"\x16\n\x14GetServerInfoRequest\"\xa1\x01\n\nServerInfo\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x18\n\x07\x62\x61\x63kend\x18\x02 \x01(\tR\x07\x62\x61\x63kend\x12\x35\n\x07workers\x18\x03 \x03(\x0b\x32\x1b.apigpu.video.v1.WorkerInfoR\x07workers\x12(\n\x10max_upload_bytes\x18\x04 \x01(\x03R\x0emaxUploadBytes\"\xcf\x01\n\nWorkerInfo\x12\x18\n\x07\x61\x64\x64ress\x18\x01 \x01(\tR\x07\x61\x64\x64ress\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12%\n\x0e\x66\x66mpeg_version\x18\x03 \x01(\tR\rffmpegVersion\x12\x38\n\x08\x65ncoders\x18\x04 \x03(\x0b\x32\x1c.apigpu.video.v1.EncoderInfoR\x08\x65ncoders\x12,\n\x12max_parallel_items\x18\x05 \x01(\x05R\x10maxParallelItems\"\x9e\x01\n\x0b\x45ncoderInfo\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n\x05works\x18\x02 \x01(\x08R\x05works\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x31\n\x05\x63odec\x18\x04 \x01(\x0e\x32\x1b.apigpu.video.v1.VideoCodecR\x05\x63odec\x12\x1a\n\x08hardware\x18\x05 \x01(\x08R\x08hardware2\x9e\x07\n\x0cVideoService\x12\x44\n\tCreateJob\x12!.apigpu.video.v1.CreateJobRequest\x1a\x14.apigpu.video.v1.Job\x12\x45\n\x06RunJob\x12\x1e.apigpu.video.v1.RunJobRequest\x1a\x19.apigpu.video.v1.JobEvent0\x01\x12>\n\x06GetJob\x12\x1e.apigpu.video.v1.GetJobRequest\x1a\x14.apigpu.video.v1.Job\x12O\n\x08ListJobs\x12 .apigpu.video.v1.ListJobsRequest\x1a!.apigpu.video.v1.ListJobsResponse\x12I\n\x08WatchJob\x12 .apigpu.video.v1.WatchJobRequest\x1a\x19.apigpu.video.v1.JobEvent0\x01\x12T\n\tWatchJobs\x12!.apigpu.video.v1.WatchJobsRequest\x1a\".apigpu.video.v1.WatchJobsResponse0\x01\x12\x42\n\x08RetryJob\x12 .apigpu.video.v1.RetryJobRequest\x1a\x14.apigpu.video.v1.Job\x12\x44\n\tCancelJob\x12!.apigpu.video.v1.CancelJobRequest\x1a\x14.apigpu.video.v1.Job\x12\x46\n\tDeleteJob\x12!.apigpu.video.v1.DeleteJobRequest\x1a\x16.google.protobuf.Empty\x12I\n\nUploadFile\x12\".apigpu.video.v1.UploadFileRequest\x1a\x15.apigpu.video.v1.File(\x01\x12]\n\x0c\x44ownloadFile\x12$.apigpu.video.v1.DownloadFileRequest\x1a%.apigpu.video.v1.DownloadFileResponse0\x01\x12S\n\rGetServerInfo\x12%.apigpu.video.v1.GetServerInfoRequest\x1a\x1b.apigpu.video.v1.ServerInfob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#apigpu/video/v1/video_service.proto\x12\x0f\x61pigpu.video.v1\x1a\x1a\x61pigpu/video/v1/file.proto\x1a\x19\x61pigpu/video/v1/job.proto\x1a apigpu/video/v1/operations.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x01\n\x10\x43reateJobRequest\x12\x32\n\x03job\x18\x01 \x01(\x0b\x32\x14.apigpu.video.v1.JobB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01R\x03job\x12\x41\n\nrequest_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9.:_-]{1,128}$\xd8\x01\x01R\trequestId\"\xe1\x01\n\rRunJobRequest\x12\x32\n\x03job\x18\x01 \x01(\x0b\x32\x14.apigpu.video.v1.JobB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01R\x03job\x12\x41\n\nrequest_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9.:_-]{1,128}$\xd8\x01\x01R\trequestId\x12Y\n\x12heartbeat_interval\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\xac\x02\x32\x02\x08\x01R\x11heartbeatInterval\"N\n\rGetJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"\xdf\x01\n\x0fListJobsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12 \n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\x06\x66ilter\x12#\n\x08order_by\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x07orderBy\x12\x36\n\x04view\x18\x0b \x01(\x0e\x32\x18.apigpu.video.v1.JobViewB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04view\"d\n\x10ListJobsResponse\x12(\n\x04jobs\x18\x01 \x03(\x0b\x32\x14.apigpu.video.v1.JobR\x04jobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdb\x01\n\x0fWatchJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\x12Y\n\x12heartbeat_interval\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\xac\x02\x32\x02\x08\x01R\x11heartbeatInterval\"\xd4\x01\n\x10WatchJobsRequest\x12 \n\x06\x66ilter\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\x06\x66ilter\x12\x32\n\x0cinitial_jobs\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00R\x0binitialJobs\x88\x01\x01\x12Y\n\x12heartbeat_interval\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\xac\x02\x32\x02\x08\x01R\x11heartbeatIntervalB\x0f\n\r_initial_jobs\"\x82\x01\n\x11WatchJobsResponse\x12(\n\x04jobs\x18\x01 \x03(\x0b\x32\x14.apigpu.video.v1.JobR\x04jobs\x12\x18\n\x07removed\x18\x02 \x03(\tR\x07removed\x12)\n\x10initial_complete\x18\x03 \x01(\x08R\x0finitialComplete\"\x93\x01\n\x0fRetryJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12\x41\n\nrequest_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9.:_-]{1,128}$\xd8\x01\x01R\trequestId\"Q\n\x10\x43\x61ncelJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"Q\n\x10\x44\x65leteJobRequest\x12=\n\x04name\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xbaH\"r 2\x1e^jobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"\x83\x01\n\x11UploadFileRequest\x12;\n\x06header\x18\x01 \x01(\x0b\x32!.apigpu.video.v1.UploadFileHeaderH\x00R\x06header\x12\"\n\x05\x63hunk\x18\x02 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x01H\x00R\x05\x63hunkB\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"\xf4\x02\n\x10UploadFileHeader\x12\xf1\x01\n\x08\x66ilename\x18\x01 \x01(\tB\xd4\x01\xe2\x41\x01\x02\xbaH\xcc\x01\xba\x01\xc8\x01\n\x1bupload_file_header.filename\x12Wmust be a plain file name of 1 to 255 characters, without slashes or control characters\x1aPthis.matches(\'^[^/\\\\\\\\\\\\x00-\\\\x1f\\\\x7f]{1,255}$\') && this != \'.\' && this != \'..\'R\x08\x66ilename\x12+\n\nsize_bytes\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\tsizeBytes\x88\x01\x01\x12\x30\n\x06sha256\x18\x03 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9a-f]{64}$\xd8\x01\x01R\x06sha256B\r\n\x0b_size_bytes\"v\n\x13\x44ownloadFileRequest\x12>\n\x04name\x18\x01 \x01(\tB*\xe2\x41\x01\x02\xbaH#r!2\x1f^files/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12\x1f\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x06offset\"c\n\x14\x44ownloadFileResponse\x12+\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x15.apigpu.video.v1.FileH\x00R\x04\x66ile\x12\x16\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00R\x05\x63hunkB\x06\n\x04part\"\x16\n\x14GetServerInfoRequest\"\xa1\x01\n\nServerInfo\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x18\n\x07\x62\x61\x63kend\x18\x02 \x01(\tR\x07\x62\x61\x63kend\x12\x35\n\x07workers\x18\x03 \x03(\x0b\x32\x1b.apigpu.video.v1.WorkerInfoR\x07workers\x12(\n\x10max_upload_bytes\x18\x04 \x01(\x03R\x0emaxUploadBytes\"\xe1\x01\n\nWorkerInfo\x12\x18\n\x07\x61\x64\x64ress\x18\x01 \x01(\tR\x07\x61\x64\x64ress\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12%\n\x0e\x66\x66mpeg_version\x18\x03 \x01(\tR\rffmpegVersion\x12\x38\n\x08\x65ncoders\x18\x04 \x03(\x0b\x32\x1c.apigpu.video.v1.EncoderInfoR\x08\x65ncoders\x12,\n\x12max_parallel_items\x18\x05 \x01(\x05R\x10maxParallelItems\x12\x10\n\x03gpu\x18\n \x01(\tR\x03gpu\"\x9e\x01\n\x0b\x45ncoderInfo\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n\x05works\x18\x02 \x01(\x08R\x05works\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x31\n\x05\x63odec\x18\x04 \x01(\x0e\x32\x1b.apigpu.video.v1.VideoCodecR\x05\x63odec\x12\x1a\n\x08hardware\x18\x05 \x01(\x08R\x08hardware\"\x19\n\x17GetBackendStatusRequest\"\x80\x03\n\rBackendStatus\x12\x18\n\x07\x62\x61\x63kend\x18\x01 \x01(\tR\x07\x62\x61\x63kend\x12\x1f\n\x0b\x65ndpoint_id\x18\x02 \x01(\tR\nendpointId\x12\x37\n\x07workers\x18\x03 \x01(\x0b\x32\x1d.apigpu.video.v1.WorkerCountsR\x07workers\x12\x31\n\x05tasks\x18\x04 \x01(\x0b\x32\x1b.apigpu.video.v1.TaskCountsR\x05tasks\x12L\n\rconfiguration\x18\x05 \x01(\x0b\x32&.apigpu.video.v1.EndpointConfigurationR\rconfiguration\x12=\n\x0cobserve_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bobserveTime\x12;\n\x08problems\x18\x07 \x03(\x0b\x32\x1f.apigpu.video.v1.BackendProblemR\x08problems\"\x9c\x01\n\x0cWorkerCounts\x12\x12\n\x04idle\x18\x01 \x01(\x05R\x04idle\x12\x18\n\x07running\x18\x02 \x01(\x05R\x07running\x12\"\n\x0cinitializing\x18\x03 \x01(\x05R\x0cinitializing\x12\x1c\n\tthrottled\x18\x04 \x01(\x05R\tthrottled\x12\x1c\n\tunhealthy\x18\x05 \x01(\x05R\tunhealthy\"\x95\x01\n\nTaskCounts\x12\x16\n\x06queued\x18\x01 \x01(\x03R\x06queued\x12\x1f\n\x0bin_progress\x18\x02 \x01(\x03R\ninProgress\x12\x1c\n\tcompleted\x18\x03 \x01(\x03R\tcompleted\x12\x16\n\x06\x66\x61iled\x18\x04 \x01(\x03R\x06\x66\x61iled\x12\x18\n\x07retried\x18\x05 \x01(\x03R\x07retried\"\x9f\x02\n\x15\x45ndpointConfiguration\x12!\n\x0c\x64isplay_name\x18\x01 \x01(\tR\x0b\x64isplayName\x12\x1f\n\x0bmin_workers\x18\x02 \x01(\x05R\nminWorkers\x12\x1f\n\x0bmax_workers\x18\x03 \x01(\x05R\nmaxWorkers\x12<\n\x0cidle_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0bidleTimeout\x12\x46\n\x11\x65xecution_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x10\x65xecutionTimeout\x12\x1b\n\tgpu_types\x18\x06 \x03(\tR\x08gpuTypes\"\xc6\x01\n\x0e\x42\x61\x63kendProblem\x12\x44\n\x08severity\x18\x01 \x01(\x0e\x32(.apigpu.video.v1.BackendProblem.SeverityR\x08severity\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\"<\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x0b\n\x07WARNING\x10\x01\x12\t\n\x05\x45RROR\x10\x02\x32\xfc\x07\n\x0cVideoService\x12\x44\n\tCreateJob\x12!.apigpu.video.v1.CreateJobRequest\x1a\x14.apigpu.video.v1.Job\x12\x45\n\x06RunJob\x12\x1e.apigpu.video.v1.RunJobRequest\x1a\x19.apigpu.video.v1.JobEvent0\x01\x12>\n\x06GetJob\x12\x1e.apigpu.video.v1.GetJobRequest\x1a\x14.apigpu.video.v1.Job\x12O\n\x08ListJobs\x12 .apigpu.video.v1.ListJobsRequest\x1a!.apigpu.video.v1.ListJobsResponse\x12I\n\x08WatchJob\x12 .apigpu.video.v1.WatchJobRequest\x1a\x19.apigpu.video.v1.JobEvent0\x01\x12T\n\tWatchJobs\x12!.apigpu.video.v1.WatchJobsRequest\x1a\".apigpu.video.v1.WatchJobsResponse0\x01\x12\x42\n\x08RetryJob\x12 .apigpu.video.v1.RetryJobRequest\x1a\x14.apigpu.video.v1.Job\x12\x44\n\tCancelJob\x12!.apigpu.video.v1.CancelJobRequest\x1a\x14.apigpu.video.v1.Job\x12\x46\n\tDeleteJob\x12!.apigpu.video.v1.DeleteJobRequest\x1a\x16.google.protobuf.Empty\x12I\n\nUploadFile\x12\".apigpu.video.v1.UploadFileRequest\x1a\x15.apigpu.video.v1.File(\x01\x12]\n\x0c\x44ownloadFile\x12$.apigpu.video.v1.DownloadFileRequest\x1a%.apigpu.video.v1.DownloadFileResponse0\x01\x12S\n\rGetServerInfo\x12%.apigpu.video.v1.GetServerInfoRequest\x1a\x1b.apigpu.video.v1.ServerInfo\x12\\\n\x10GetBackendStatus\x12(.apigpu.video.v1.GetBackendStatusRequest\x1a\x1e.apigpu.video.v1.BackendStatusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -94,44 +95,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOWNLOADFILEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H#r!2\037^files/[a-z0-9][a-z0-9-]{0,62}$'
   _globals['_DOWNLOADFILEREQUEST'].fields_by_name['offset']._loaded_options = None
   _globals['_DOWNLOADFILEREQUEST'].fields_by_name['offset']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_CREATEJOBREQUEST']._serialized_start=269
-  _globals['_CREATEJOBREQUEST']._serialized_end=406
-  _globals['_RUNJOBREQUEST']._serialized_start=409
-  _globals['_RUNJOBREQUEST']._serialized_end=634
-  _globals['_GETJOBREQUEST']._serialized_start=636
-  _globals['_GETJOBREQUEST']._serialized_end=714
-  _globals['_LISTJOBSREQUEST']._serialized_start=717
-  _globals['_LISTJOBSREQUEST']._serialized_end=940
-  _globals['_LISTJOBSRESPONSE']._serialized_start=942
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1042
-  _globals['_WATCHJOBREQUEST']._serialized_start=1045
-  _globals['_WATCHJOBREQUEST']._serialized_end=1264
-  _globals['_WATCHJOBSREQUEST']._serialized_start=1267
-  _globals['_WATCHJOBSREQUEST']._serialized_end=1479
-  _globals['_WATCHJOBSRESPONSE']._serialized_start=1482
-  _globals['_WATCHJOBSRESPONSE']._serialized_end=1612
-  _globals['_RETRYJOBREQUEST']._serialized_start=1615
-  _globals['_RETRYJOBREQUEST']._serialized_end=1762
-  _globals['_CANCELJOBREQUEST']._serialized_start=1764
-  _globals['_CANCELJOBREQUEST']._serialized_end=1845
-  _globals['_DELETEJOBREQUEST']._serialized_start=1847
-  _globals['_DELETEJOBREQUEST']._serialized_end=1928
-  _globals['_UPLOADFILEREQUEST']._serialized_start=1931
-  _globals['_UPLOADFILEREQUEST']._serialized_end=2062
-  _globals['_UPLOADFILEHEADER']._serialized_start=2065
-  _globals['_UPLOADFILEHEADER']._serialized_end=2437
-  _globals['_DOWNLOADFILEREQUEST']._serialized_start=2439
-  _globals['_DOWNLOADFILEREQUEST']._serialized_end=2557
-  _globals['_DOWNLOADFILERESPONSE']._serialized_start=2559
-  _globals['_DOWNLOADFILERESPONSE']._serialized_end=2658
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=2660
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=2682
-  _globals['_SERVERINFO']._serialized_start=2685
-  _globals['_SERVERINFO']._serialized_end=2846
-  _globals['_WORKERINFO']._serialized_start=2849
-  _globals['_WORKERINFO']._serialized_end=3056
-  _globals['_ENCODERINFO']._serialized_start=3059
-  _globals['_ENCODERINFO']._serialized_end=3217
-  _globals['_VIDEOSERVICE']._serialized_start=3220
-  _globals['_VIDEOSERVICE']._serialized_end=4146
+  _globals['_CREATEJOBREQUEST']._serialized_start=302
+  _globals['_CREATEJOBREQUEST']._serialized_end=439
+  _globals['_RUNJOBREQUEST']._serialized_start=442
+  _globals['_RUNJOBREQUEST']._serialized_end=667
+  _globals['_GETJOBREQUEST']._serialized_start=669
+  _globals['_GETJOBREQUEST']._serialized_end=747
+  _globals['_LISTJOBSREQUEST']._serialized_start=750
+  _globals['_LISTJOBSREQUEST']._serialized_end=973
+  _globals['_LISTJOBSRESPONSE']._serialized_start=975
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1075
+  _globals['_WATCHJOBREQUEST']._serialized_start=1078
+  _globals['_WATCHJOBREQUEST']._serialized_end=1297
+  _globals['_WATCHJOBSREQUEST']._serialized_start=1300
+  _globals['_WATCHJOBSREQUEST']._serialized_end=1512
+  _globals['_WATCHJOBSRESPONSE']._serialized_start=1515
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=1645
+  _globals['_RETRYJOBREQUEST']._serialized_start=1648
+  _globals['_RETRYJOBREQUEST']._serialized_end=1795
+  _globals['_CANCELJOBREQUEST']._serialized_start=1797
+  _globals['_CANCELJOBREQUEST']._serialized_end=1878
+  _globals['_DELETEJOBREQUEST']._serialized_start=1880
+  _globals['_DELETEJOBREQUEST']._serialized_end=1961
+  _globals['_UPLOADFILEREQUEST']._serialized_start=1964
+  _globals['_UPLOADFILEREQUEST']._serialized_end=2095
+  _globals['_UPLOADFILEHEADER']._serialized_start=2098
+  _globals['_UPLOADFILEHEADER']._serialized_end=2470
+  _globals['_DOWNLOADFILEREQUEST']._serialized_start=2472
+  _globals['_DOWNLOADFILEREQUEST']._serialized_end=2590
+  _globals['_DOWNLOADFILERESPONSE']._serialized_start=2592
+  _globals['_DOWNLOADFILERESPONSE']._serialized_end=2691
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=2693
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=2715
+  _globals['_SERVERINFO']._serialized_start=2718
+  _globals['_SERVERINFO']._serialized_end=2879
+  _globals['_WORKERINFO']._serialized_start=2882
+  _globals['_WORKERINFO']._serialized_end=3107
+  _globals['_ENCODERINFO']._serialized_start=3110
+  _globals['_ENCODERINFO']._serialized_end=3268
+  _globals['_GETBACKENDSTATUSREQUEST']._serialized_start=3270
+  _globals['_GETBACKENDSTATUSREQUEST']._serialized_end=3295
+  _globals['_BACKENDSTATUS']._serialized_start=3298
+  _globals['_BACKENDSTATUS']._serialized_end=3682
+  _globals['_WORKERCOUNTS']._serialized_start=3685
+  _globals['_WORKERCOUNTS']._serialized_end=3841
+  _globals['_TASKCOUNTS']._serialized_start=3844
+  _globals['_TASKCOUNTS']._serialized_end=3993
+  _globals['_ENDPOINTCONFIGURATION']._serialized_start=3996
+  _globals['_ENDPOINTCONFIGURATION']._serialized_end=4283
+  _globals['_BACKENDPROBLEM']._serialized_start=4286
+  _globals['_BACKENDPROBLEM']._serialized_end=4484
+  _globals['_BACKENDPROBLEM_SEVERITY']._serialized_start=4424
+  _globals['_BACKENDPROBLEM_SEVERITY']._serialized_end=4484
+  _globals['_VIDEOSERVICE']._serialized_start=4487
+  _globals['_VIDEOSERVICE']._serialized_end=5507
 # @@protoc_insertion_point(module_scope)

@@ -10,7 +10,9 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -37,7 +39,7 @@ class CreateJobRequest(_message.Message):
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """The work. Only the operation, labels, priority and time limits are read. Required."""
+        """The work. Fields that are OUTPUT_ONLY are not read. Required."""
 
     def __init__(
         self,
@@ -68,7 +70,7 @@ class RunJobRequest(_message.Message):
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """The work. Only the operation, labels, priority and time limits are read. Required."""
+        """The work. Fields that are OUTPUT_ONLY are not read. Required."""
 
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:
@@ -564,6 +566,7 @@ class WorkerInfo(_message.Message):
     FFMPEG_VERSION_FIELD_NUMBER: _builtins.int
     ENCODERS_FIELD_NUMBER: _builtins.int
     MAX_PARALLEL_ITEMS_FIELD_NUMBER: _builtins.int
+    GPU_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """Where it is, for example "unix:/run/apigpu/worker.sock" or "10.0.0.5:50052"."""
     version: _builtins.str
@@ -572,6 +575,8 @@ class WorkerInfo(_message.Message):
     """Version of its FFmpeg, for example "7.1"."""
     max_parallel_items: _builtins.int
     """How many items it works on at the same time."""
+    gpu: _builtins.str
+    """Its GPU, for example "NVIDIA L4". Empty where there is none."""
     @_builtins.property
     def encoders(self) -> _containers.RepeatedCompositeFieldContainer[Global___EncoderInfo]:
         """Video encoders that it has tried, in the order of preference."""
@@ -584,10 +589,11 @@ class WorkerInfo(_message.Message):
         ffmpeg_version: _builtins.str = ...,
         encoders: _abc.Iterable[Global___EncoderInfo] | None = ...,
         max_parallel_items: _builtins.int = ...,
+        gpu: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "encoders", b"encoders", "ffmpeg_version", b"ffmpeg_version", "max_parallel_items", b"max_parallel_items", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "encoders", b"encoders", "ffmpeg_version", b"ffmpeg_version", "gpu", b"gpu", "max_parallel_items", b"max_parallel_items", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -630,3 +636,257 @@ class EncoderInfo(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EncoderInfo: _TypeAlias = EncoderInfo  # noqa: Y015
+
+@_typing.final
+class GetBackendStatusRequest(_message.Message):
+    """Asks how the backend is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBackendStatusRequest: _TypeAlias = GetBackendStatusRequest  # noqa: Y015
+
+@_typing.final
+class BackendStatus(_message.Message):
+    """How the backend is: whoever does the work."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKEND_FIELD_NUMBER: _builtins.int
+    ENDPOINT_ID_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    OBSERVE_TIME_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    backend: _builtins.str
+    """As ServerInfo.backend."""
+    endpoint_id: _builtins.str
+    """The RunPod endpoint. Empty for other backends."""
+    @_builtins.property
+    def workers(self) -> Global___WorkerCounts:
+        """Its workers."""
+
+    @_builtins.property
+    def tasks(self) -> Global___TaskCounts:
+        """The work that it has: RunPod's jobs of the whole endpoint, or this service's tasks."""
+
+    @_builtins.property
+    def configuration(self) -> Global___EndpointConfiguration:
+        """How the endpoint is set up. Unset for other backends, and where RunPod does not tell."""
+
+    @_builtins.property
+    def observe_time(self) -> _timestamp_pb2.Timestamp:
+        """When the backend was asked."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___BackendProblem]:
+        """What is wrong, or likely to become so. Empty where all is well."""
+
+    def __init__(
+        self,
+        *,
+        backend: _builtins.str = ...,
+        endpoint_id: _builtins.str = ...,
+        workers: Global___WorkerCounts | None = ...,
+        tasks: Global___TaskCounts | None = ...,
+        configuration: Global___EndpointConfiguration | None = ...,
+        observe_time: _timestamp_pb2.Timestamp | None = ...,
+        problems: _abc.Iterable[Global___BackendProblem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "observe_time", b"observe_time", "tasks", b"tasks", "workers", b"workers"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "configuration", b"configuration", "endpoint_id", b"endpoint_id", "observe_time", b"observe_time", "problems", b"problems", "tasks", b"tasks", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackendStatus: _TypeAlias = BackendStatus  # noqa: Y015
+
+@_typing.final
+class WorkerCounts(_message.Message):
+    """How many workers are in which state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDLE_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    INITIALIZING_FIELD_NUMBER: _builtins.int
+    THROTTLED_FIELD_NUMBER: _builtins.int
+    UNHEALTHY_FIELD_NUMBER: _builtins.int
+    idle: _builtins.int
+    """Ready, and without work."""
+    running: _builtins.int
+    """At work."""
+    initializing: _builtins.int
+    """Getting ready: their image is brought, their process starts."""
+    throttled: _builtins.int
+    """Wanted, but RunPod has no free GPU of the kind. 0 for other backends."""
+    unhealthy: _builtins.int
+    """Do not answer, or have failed RunPod's checks."""
+    def __init__(
+        self,
+        *,
+        idle: _builtins.int = ...,
+        running: _builtins.int = ...,
+        initializing: _builtins.int = ...,
+        throttled: _builtins.int = ...,
+        unhealthy: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "initializing", b"initializing", "running", b"running", "throttled", b"throttled", "unhealthy", b"unhealthy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerCounts: _TypeAlias = WorkerCounts  # noqa: Y015
+
+@_typing.final
+class TaskCounts(_message.Message):
+    """How many pieces of work are in which state. Those that have ended are counted since the
+    service was started; on RunPod, as RunPod counts them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUED_FIELD_NUMBER: _builtins.int
+    IN_PROGRESS_FIELD_NUMBER: _builtins.int
+    COMPLETED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    RETRIED_FIELD_NUMBER: _builtins.int
+    queued: _builtins.int
+    """Waiting for a worker."""
+    in_progress: _builtins.int
+    """Being done."""
+    completed: _builtins.int
+    """Done."""
+    failed: _builtins.int
+    """Ended without being done."""
+    retried: _builtins.int
+    """Begun once more after they broke."""
+    def __init__(
+        self,
+        *,
+        queued: _builtins.int = ...,
+        in_progress: _builtins.int = ...,
+        completed: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        retried: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "failed", b"failed", "in_progress", b"in_progress", "queued", b"queued", "retried", b"retried"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskCounts: _TypeAlias = TaskCounts  # noqa: Y015
+
+@_typing.final
+class EndpointConfiguration(_message.Message):
+    """How a RunPod endpoint is set up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    MIN_WORKERS_FIELD_NUMBER: _builtins.int
+    MAX_WORKERS_FIELD_NUMBER: _builtins.int
+    IDLE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    EXECUTION_TIMEOUT_FIELD_NUMBER: _builtins.int
+    GPU_TYPES_FIELD_NUMBER: _builtins.int
+    display_name: _builtins.str
+    """What it is called."""
+    min_workers: _builtins.int
+    """Workers that are kept even without work."""
+    max_workers: _builtins.int
+    """Most workers at the same time."""
+    @_builtins.property
+    def idle_timeout(self) -> _duration_pb2.Duration:
+        """How long a worker is kept without work."""
+
+    @_builtins.property
+    def execution_timeout(self) -> _duration_pb2.Duration:
+        """How long a job may run where it sets no limit of its own, as ours do. Unset: RunPod's
+        default.
+        """
+
+    @_builtins.property
+    def gpu_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """GPUs that it may use, the preferred first, for example "NVIDIA L4"."""
+
+    def __init__(
+        self,
+        *,
+        display_name: _builtins.str = ...,
+        min_workers: _builtins.int = ...,
+        max_workers: _builtins.int = ...,
+        idle_timeout: _duration_pb2.Duration | None = ...,
+        execution_timeout: _duration_pb2.Duration | None = ...,
+        gpu_types: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution_timeout", b"execution_timeout", "idle_timeout", b"idle_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "execution_timeout", b"execution_timeout", "gpu_types", b"gpu_types", "idle_timeout", b"idle_timeout", "max_workers", b"max_workers", "min_workers", b"min_workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndpointConfiguration: _TypeAlias = EndpointConfiguration  # noqa: Y015
+
+@_typing.final
+class BackendProblem(_message.Message):
+    """Something that is wrong with the backend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Severity:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _SeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[BackendProblem._Severity.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SEVERITY_UNSPECIFIED: BackendProblem._Severity.ValueType  # 0
+        """Never sent."""
+        WARNING: BackendProblem._Severity.ValueType  # 1
+        """Work is done, but slower, dearer or riskier than it need be."""
+        ERROR: BackendProblem._Severity.ValueType  # 2
+        """Work is not done."""
+
+    class Severity(_Severity, metaclass=_SeverityEnumTypeWrapper):
+        """How bad it is."""
+
+    SEVERITY_UNSPECIFIED: BackendProblem.Severity.ValueType  # 0
+    """Never sent."""
+    WARNING: BackendProblem.Severity.ValueType  # 1
+    """Work is done, but slower, dearer or riskier than it need be."""
+    ERROR: BackendProblem.Severity.ValueType  # 2
+    """Work is not done."""
+
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    severity: Global___BackendProblem.Severity.ValueType
+    """How bad it is."""
+    reason: _builtins.str
+    """Stable, UPPER_SNAKE, for example "RUNPOD_KEY_REFUSED"."""
+    message: _builtins.str
+    """What is wrong, and what to do, in a sentence or two."""
+    def __init__(
+        self,
+        *,
+        severity: Global___BackendProblem.Severity.ValueType = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "severity", b"severity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackendProblem: _TypeAlias = BackendProblem  # noqa: Y015

@@ -101,6 +101,11 @@ class VideoServiceStub:
                 request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.GetServerInfoRequest.SerializeToString,
                 response_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.ServerInfo.FromString,
                 _registered_method=True)
+        self.GetBackendStatus = channel.unary_unary(
+                '/apigpu.video.v1.VideoService/GetBackendStatus',
+                request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.GetBackendStatusRequest.SerializeToString,
+                response_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.BackendStatus.FromString,
+                _registered_method=True)
 
 
 class VideoServiceServicer:
@@ -206,6 +211,14 @@ class VideoServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBackendStatus(self, request, context):
+        """Tells how busy the backend is and how it is set up: workers, jobs, limits. No secrets.
+        The answer may be some seconds old: asking often costs the backend nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_VideoServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -268,6 +281,11 @@ def add_VideoServiceServicer_to_server(servicer, server):
                     servicer.GetServerInfo,
                     request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.GetServerInfoRequest.FromString,
                     response_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.ServerInfo.SerializeToString,
+            ),
+            'GetBackendStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBackendStatus,
+                    request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.GetBackendStatusRequest.FromString,
+                    response_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.BackendStatus.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -598,6 +616,33 @@ class VideoService:
             '/apigpu.video.v1.VideoService/GetServerInfo',
             apigpu_dot_video_dot_v1_dot_video__service__pb2.GetServerInfoRequest.SerializeToString,
             apigpu_dot_video_dot_v1_dot_video__service__pb2.ServerInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBackendStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/apigpu.video.v1.VideoService/GetBackendStatus',
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.GetBackendStatusRequest.SerializeToString,
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.BackendStatus.FromString,
             options,
             channel_credentials,
             insecure,

@@ -84,6 +84,10 @@ class VideoServiceStub:
     """Gives a file: first a message with `file`, then its bytes in chunks."""
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.GetServerInfoRequest, _video_service_pb2.ServerInfo]
     """Tells the version of the service, its limits, and what its workers can do."""
+    GetBackendStatus: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.GetBackendStatusRequest, _video_service_pb2.BackendStatus]
+    """Tells how busy the backend is and how it is set up: workers, jobs, limits. No secrets.
+    The answer may be some seconds old: asking often costs the backend nothing.
+    """
 
 @_typing.type_check_only
 class VideoServiceAsyncStub(VideoServiceStub):
@@ -138,6 +142,10 @@ class VideoServiceAsyncStub(VideoServiceStub):
     """Gives a file: first a message with `file`, then its bytes in chunks."""
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_video_service_pb2.GetServerInfoRequest, _video_service_pb2.ServerInfo]  # type: ignore[assignment]
     """Tells the version of the service, its limits, and what its workers can do."""
+    GetBackendStatus: _aio.UnaryUnaryMultiCallable[_video_service_pb2.GetBackendStatusRequest, _video_service_pb2.BackendStatus]  # type: ignore[assignment]
+    """Tells how busy the backend is and how it is set up: workers, jobs, limits. No secrets.
+    The answer may be some seconds old: asking often costs the backend nothing.
+    """
 
 class VideoServiceServicer(metaclass=_abc_1.ABCMeta):
     """Makes videos: burns captions, turns pictures into moving clips, adds sound.
@@ -261,5 +269,15 @@ class VideoServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_video_service_pb2.ServerInfo, _abc.Awaitable[_video_service_pb2.ServerInfo]]:
         """Tells the version of the service, its limits, and what its workers can do."""
+
+    @_abc_1.abstractmethod
+    def GetBackendStatus(
+        self,
+        request: _video_service_pb2.GetBackendStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_video_service_pb2.BackendStatus, _abc.Awaitable[_video_service_pb2.BackendStatus]]:
+        """Tells how busy the backend is and how it is set up: workers, jobs, limits. No secrets.
+        The answer may be some seconds old: asking often costs the backend nothing.
+        """
 
 def add_VideoServiceServicer_to_server(servicer: VideoServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -84,6 +84,7 @@ class Task(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     TIME_LIMIT_FIELD_NUMBER: _builtins.int
+    PERMIT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The orchestrator's id of this task."""
     attempt_id: _builtins.str
@@ -114,6 +115,13 @@ class Task(_message.Message):
     def time_limit(self) -> _duration_pb2.Duration:
         """How long the task may run before it is stopped and fails."""
 
+    @_builtins.property
+    def permit(self) -> Global___FileLocation:
+        """Where to ask, before anything is done, whether the attempt is still wanted: GET answers
+        2xx, or 410 where it is over (a dispatch whose answer was lost, and which was made
+        again). Unset: no need to ask.
+        """
+
     def __init__(
         self,
         *,
@@ -126,10 +134,11 @@ class Task(_message.Message):
         items: _abc.Iterable[Global___TaskItem] | None = ...,
         files: _abc.Mapping[_builtins.str, Global___FileLocation] | None = ...,
         time_limit: _duration_pb2.Duration | None = ...,
+        permit: Global___FileLocation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "caption", b"caption", "images_to_videos", b"images_to_videos", "operation", b"operation", "time_limit", b"time_limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "caption", b"caption", "images_to_videos", b"images_to_videos", "operation", b"operation", "permit", b"permit", "time_limit", b"time_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "attempt_id", b"attempt_id", "caption", b"caption", "files", b"files", "id", b"id", "images_to_videos", b"images_to_videos", "items", b"items", "job", b"job", "operation", b"operation", "time_limit", b"time_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "attempt_id", b"attempt_id", "caption", b"caption", "files", b"files", "id", b"id", "images_to_videos", b"images_to_videos", "items", b"items", "job", b"job", "operation", b"operation", "permit", b"permit", "time_limit", b"time_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["caption", "images_to_videos", "add_audio"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
@@ -266,16 +275,32 @@ class TaskStarted(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WORKER_ID_FIELD_NUMBER: _builtins.int
+    GPU_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    START_UP_TIME_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """The worker's own id."""
+    gpu: _builtins.str
+    """Its GPU, for example "NVIDIA L4". Empty where there is none."""
+    version: _builtins.str
+    """Version of the worker."""
+    @_builtins.property
+    def start_up_time(self) -> _duration_pb2.Duration:
+        """How long it took to get ready, from the start of its process. Set in the first task
+        that a worker takes: the one that waited for it.
+        """
+
     def __init__(
         self,
         *,
         worker_id: _builtins.str = ...,
+        gpu: _builtins.str = ...,
+        version: _builtins.str = ...,
+        start_up_time: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_up_time", b"start_up_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu", b"gpu", "start_up_time", b"start_up_time", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -416,6 +441,7 @@ class Capabilities(_message.Message):
     FFMPEG_VERSION_FIELD_NUMBER: _builtins.int
     ENCODERS_FIELD_NUMBER: _builtins.int
     MAX_PARALLEL_ITEMS_FIELD_NUMBER: _builtins.int
+    GPU_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """The worker's own id."""
     version: _builtins.str
@@ -424,6 +450,8 @@ class Capabilities(_message.Message):
     """Version of its FFmpeg."""
     max_parallel_items: _builtins.int
     """How many items it works on at the same time."""
+    gpu: _builtins.str
+    """Its GPU, for example "NVIDIA L4". Empty where there is none."""
     @_builtins.property
     def encoders(self) -> _containers.RepeatedCompositeFieldContainer[_video_service_pb2.EncoderInfo]:
         """Video encoders, in the order of preference, each tried with a short real encode."""
@@ -436,10 +464,11 @@ class Capabilities(_message.Message):
         ffmpeg_version: _builtins.str = ...,
         encoders: _abc.Iterable[_video_service_pb2.EncoderInfo] | None = ...,
         max_parallel_items: _builtins.int = ...,
+        gpu: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoders", b"encoders", "ffmpeg_version", b"ffmpeg_version", "max_parallel_items", b"max_parallel_items", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoders", b"encoders", "ffmpeg_version", b"ffmpeg_version", "gpu", b"gpu", "max_parallel_items", b"max_parallel_items", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
