@@ -6,11 +6,11 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY docker/orchestrator.txt ./
-RUN python3 -m venv /opt/apigpu \
- && /opt/apigpu/bin/pip install --no-cache-dir --require-hashes -r orchestrator.txt
+RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir uv==0.13.9 \
+ && python3 -m venv --without-pip /opt/apigpu \
+ && /opt/uv/bin/uv pip install --no-cache --python /opt/apigpu/bin/python --require-hashes -r orchestrator.txt
 COPY . .
-RUN /opt/apigpu/bin/pip install --no-cache-dir --no-deps . \
- && rm -rf /opt/apigpu/lib/python3*/site-packages/pip /opt/apigpu/lib/python3*/site-packages/setuptools
+RUN /opt/uv/bin/uv pip install --no-cache --python /opt/apigpu/bin/python --no-deps .
 
 FROM debian:bookworm-slim
 RUN apt-get update \
