@@ -16,9 +16,11 @@ from apigpu_client.errors import from_rpc_error
 from apigpu_client.resume import CUT, Position
 
 
-def connect(target: str = channel.DEFAULT_TARGET) -> grpc.Channel:
+def connect(
+    target: str = channel.DEFAULT_TARGET, *, api_key: str = "", tls: channel.Tls | None = None
+) -> grpc.Channel:
     """A channel with the contract's service config; close it, or use it in `with`."""
-    return grpc.insecure_channel(target, options=channel.options())
+    return channel.open_blocking(target, api_key, tls)
 
 
 def run_job(connection: grpc.Channel, job: Job, request_id: str = "") -> Iterator[JobEvent]:

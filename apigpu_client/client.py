@@ -32,14 +32,23 @@ _PARALLEL_UPLOADS = 4
 class VideoClient:
     """A connection to the service. Use as `async with VideoClient("host:port") as client`.
 
+    api_key: sent along with every call. tls: how to connect over TLS, or None for not.
     All methods raise `apigpu_client.errors.ApiGpuError` or one of its children.
     """
 
-    def __init__(self, target: str = channel.DEFAULT_TARGET) -> None:
+    def __init__(
+        self,
+        target: str = channel.DEFAULT_TARGET,
+        *,
+        api_key: str = "",
+        tls: channel.Tls | None = None,
+    ) -> None:
         self._target = target
+        self._api_key = api_key
+        self._tls = tls
 
     async def __aenter__(self) -> VideoClient:
-        self._channel = grpc.aio.insecure_channel(self._target, options=channel.options())
+        self._channel = channel.open_async(self._target, self._api_key, self._tls)
         self._stub = VideoServiceStub(self._channel)
         return self
 

@@ -49,6 +49,14 @@ class NotFound(ApiGpuError):
     """There is no such job or file."""
 
 
+class NotAllowed(ApiGpuError):
+    """The API key is missing, wrong, or not for this."""
+
+
+class LimitReached(ApiGpuError):
+    """More than the service gives at the moment; `details.retry_delay_s` says when to return."""
+
+
 class Unavailable(ApiGpuError):
     """The service cannot be reached, or not now."""
 
@@ -75,6 +83,9 @@ _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.Statu
 _BY_CODE: dict[grpc.StatusCode, type[ApiGpuError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.UNAUTHENTICATED: NotAllowed,
+    grpc.StatusCode.PERMISSION_DENIED: NotAllowed,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: LimitReached,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: Unavailable,
 }

@@ -18,8 +18,8 @@ from apigpu.video.v1.operations_pb2 import MediaSource
 from apigpu.worker.v1.worker_service_pb2 import FileLocation
 
 from apigpu_common.errors import InternalError, InvalidInput
+from apigpu_common.guard import guarded_socket
 from gpu_worker import fetch_errors
-from gpu_worker.guard import guarded_socket
 from gpu_worker.settings import WorkerSettings
 
 _QUEUED_CHUNKS = 64

@@ -9,7 +9,7 @@ import aiohttp
 from google.rpc import code_pb2
 
 from apigpu_common.errors import InvalidInput, ServiceError
-from gpu_worker.guard import AddressRefused
+from apigpu_common.guard import AddressRefused
 
 # What another try may cure, beside the errors of the server (5xx).
 _RETRIED = frozenset({408, 425, 429})

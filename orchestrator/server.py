@@ -18,6 +18,7 @@ from apigpu_common.health import Health
 from apigpu_common.interceptors.errors import ErrorInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
 from apigpu_common.reflection import enable_reflection
+from orchestrator import exposure
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.dispatch.child import ChildDispatcher
 from orchestrator.dispatch.grpc_workers import GrpcDispatcher
@@ -26,10 +27,14 @@ from orchestrator.dispatch.runpod_api import RunpodApi
 from orchestrator.engine import Engine
 from orchestrator.files import FileStorage
 from orchestrator.http.transfers import Transfers
+from orchestrator.interceptors.auth import AuthInterceptor
+from orchestrator.interceptors.pace import PaceInterceptor
+from orchestrator.keys import Authenticator
 from orchestrator.runner import Locate
 from orchestrator.service import VideoService
 from orchestrator.settings import Settings
 from orchestrator.store.sqlite import SqliteStore
+from orchestrator.tls import Certificates, TlsFiles
 from orchestrator.watch import WatchHub
 
 log = logging.getLogger(__name__)
@@ -69,6 +74,9 @@ class Orchestrator:
     async def _assemble(self) -> None:
         """Open every room; each is closed in the opposite order, by the stack."""
         settings = self._settings
+        authenticator = Authenticator(settings.x_api_key.get_secret_value())
+        listeners = [settings.listen, settings.http_listen]
+        log.info(exposure.check(listeners, settings, has_keys=not authenticator.is_open))
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         store = SqliteStore(settings.data_dir / "jobs.sqlite3")
         await store.open()
@@ -81,7 +89,7 @@ class Orchestrator:
         hub = WatchHub(store)
         engine = Engine(settings, store, storage, dispatcher, hub, locate)
         service = VideoService(settings, engine, store, storage, dispatcher)
-        await self._serve(service, hub)
+        await self._serve(service, hub, authenticator)
         engine.start()
         self._stack.push_async_callback(engine.stop, settings.grace_s)
 
@@ -100,17 +108,24 @@ class Orchestrator:
         self._stack.push_async_callback(transfers.close)
         return transfers.locate
 
-    async def _serve(self, service: VideoService, hub: WatchHub) -> None:
-        server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(), ValidationInterceptor()], options=_SERVER_OPTIONS
-        )
+    async def _serve(
+        self, service: VideoService, hub: WatchHub, authenticator: Authenticator
+    ) -> None:
+        settings = self._settings
+        shared = [
+            ErrorInterceptor(),
+            AuthInterceptor(authenticator, settings.keyless),
+            ValidationInterceptor(),
+        ]
+        pace = PaceInterceptor(settings.message_timeout_s)
+        server = grpc.aio.server(interceptors=[*shared, pace], options=_SERVER_OPTIONS)
         add_VideoServiceServicer_to_server(service, server)
         status = Health(["", SERVICE])
         health_pb2_grpc.add_HealthServicer_to_server(status, server)
-        if self._settings.reflection:
+        if settings.reflection:
             enable_reflection(server, [SERVICE, health.SERVICE_NAME])
-        host = self._settings.listen.rpartition(":")[0]
-        port = server.add_insecure_port(self._settings.listen)
+        host = settings.listen.rpartition(":")[0]
+        port = _bind(server, settings)
         self.address = f"{host}:{port}"
         await status.open()
         await server.start()
@@ -126,6 +141,13 @@ class Orchestrator:
     async def drain(self) -> None:
         """Tell health watchers that this server is going away; running work goes on."""
         await self._enter_shutdown()
+
+
+def _bind(server: grpc.aio.Server, settings: Settings) -> int:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return server.add_insecure_port(settings.listen)
+    files = TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    return server.add_secure_port(settings.listen, Certificates(files).grpc_credentials())
 
 
 def _dispatcher(settings: Settings) -> Dispatcher:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from orchestrator.security_settings import SecuritySettings
 
 
-class Settings(BaseSettings):
+class Settings(SecuritySettings):
     """Read from variables with the prefix APIGPU_, for example APIGPU_LISTEN."""
 
     model_config = SettingsConfigDict(env_prefix="APIGPU_", frozen=True, populate_by_name=True)

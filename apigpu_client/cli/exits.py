@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from apigpu.video.v1.job_pb2 import Job
 
-from apigpu_client.errors import ApiGpuError, InvalidRequest, NotFound, Unavailable
+from apigpu_client.errors import ApiGpuError, InvalidRequest, NotAllowed, NotFound, Unavailable
 
 
 class Exit(IntEnum):
@@ -33,7 +33,7 @@ def of_job(job: Job) -> Exit:
 
 
 def of_error(error: ApiGpuError) -> Exit:
-    if isinstance(error, InvalidRequest | NotFound):
+    if isinstance(error, InvalidRequest | NotFound | NotAllowed):
         return Exit.BAD_REQUEST
     if isinstance(error, Unavailable):
         return Exit.UNREACHABLE
@@ -45,8 +45,10 @@ def explain(error: ApiGpuError, server: str) -> str:
     if isinstance(error, Unavailable) and not error.details.reason:
         return (
             f"no service answers at {server}: start one with `apigpu serve`,"
-            " or name another with --server"
+            " name another with --server, or connect with --tls"
         )
+    if error.details.reason == "API_KEY_MISSING":
+        return f"{server} wants an API key: put it into the variable APIGPU_API_KEY"
     fields = [
         f"  {violation.field}: {violation.description}"
         for violation in error.details.violations

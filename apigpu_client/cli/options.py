@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,10 @@ class Options:
     """
 
     server: str = channel.DEFAULT_TARGET
+    tls: bool = False
+    ca: Path | None = None
+    cert: Path | None = None
+    cert_key: Path | None = None
     as_json: bool = False
     output: Place | None = None
     detach: bool = False
@@ -40,6 +45,12 @@ class Options:
         """For people. Standard output may belong to programs: events, or names."""
         to_stderr = self.as_json or self.detach or self.names_only
         return Console(stderr=to_stderr, quiet=self.as_json)
+
+    def connect(self) -> VideoClient:
+        """The key comes from the environment alone: arguments are seen by other users."""
+        files = self.ca, self.cert, self.cert_key
+        tls = channel.Tls(*files) if self.tls or any(files) else None
+        return VideoClient(self.server, api_key=os.environ.get("APIGPU_API_KEY", ""), tls=tls)
 
 
 def with_names_only(options: Options) -> Options:
@@ -79,7 +90,7 @@ def run(options: Options, work: Callable[[Session], Awaitable[Exit | None]]) -> 
 
 async def _session(options: Options, work: Callable[[Session], Awaitable[Exit | None]]) -> Exit:
     console = options.console()
-    async with VideoClient(options.server) as client:
+    async with options.connect() as client:
         with Display(console) as display:
             return await work(Session(client, display, console, options)) or Exit.DONE
 
@@ -149,10 +160,35 @@ _LABEL = click.option(
 )
 
 
+def _pem(flag: str, name: str, help_: str) -> Callable[[Command], Command]:
+    return click.option(
+        flag,
+        envvar=f"APIGPU_{name.upper()}",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help=f"{help_} (PEM). Default: $APIGPU_{name.upper()}.",
+        callback=_into(name),
+        expose_value=False,
+    )
+
+
+_TLS = click.option(
+    "--tls",
+    is_flag=True,
+    envvar="APIGPU_TLS",
+    help="Connect over TLS; the other TLS options imply it. The API key comes from"
+    " $APIGPU_API_KEY.",
+    callback=_into("tls"),
+    expose_value=False,
+)
+_CA = _pem("--ca", "ca", "Who must have signed the service's certificate")
+_CERT = _pem("--cert", "cert", "Our own certificate")
+_CERT_KEY = _pem("--cert-key", "cert_key", "The private key of our certificate")
+
+
 def before_any(command: Command) -> Command:
     """Options before the command's name. Only here does the environment count: below, it
     would beat what was said here."""
-    return _SERVER(envvar="APIGPU_SERVER")(_JSON(command))
+    return _SERVER(envvar="APIGPU_SERVER")(_TLS(_CA(_CERT(_CERT_KEY(_JSON(command))))))
 
 
 def everywhere(command: Command) -> Command:

@@ -15,8 +15,8 @@ from apigpu.video.v1.operations_pb2 import MediaSource
 from apigpu.worker.v1.worker_service_pb2 import FileLocation
 
 from apigpu_common.errors import ServiceError
+from apigpu_common.guard import is_allowed
 from gpu_worker.fetch import Fetcher
-from gpu_worker.guard import is_allowed
 from gpu_worker.settings import WorkerSettings
 from tests.http_server import cut, serving
 

@@ -1,0 +1,41 @@
+"""Who is calling. Set once by whoever let the caller in; known to all that serves the call."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+# Whose jobs and files are those made without a key, or with X_API_KEY.
+DEFAULT_OWNER = "default"
+
+
+class Scope(StrEnum):
+    """What a key may be used for."""
+
+    JOBS_READ = "jobs.read"
+    JOBS_WRITE = "jobs.write"
+    FILES = "files"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """owner: whose jobs and files it sees. key_id: empty where no key was needed."""
+
+    owner: str = DEFAULT_OWNER
+    key_id: str = ""
+    scopes: frozenset[Scope] = field(default_factory=lambda: frozenset(Scope))
+
+
+_caller: ContextVar[Caller] = ContextVar("caller")
+
+
+def enter(caller: Caller) -> None:
+    """From here on, this task serves `caller`."""
+    _caller.set(caller)
+
+
+def current() -> Caller:
+    """The caller that this task serves. Raises LookupError where nobody was let in."""
+    return _caller.get()

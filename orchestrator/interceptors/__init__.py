@@ -1,0 +1,1 @@
+"""What stands before every call: who is it, may they, and is there room for it. One file each."""

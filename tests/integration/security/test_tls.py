@@ -1,0 +1,182 @@
+"""TLS and mTLS on the wire, and certificates that change under open streams."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+from apigpu.video.v1.job_pb2 import Job
+
+from apigpu_client import VideoClient
+from apigpu_client.channel import Tls
+from apigpu_client.errors import Unavailable
+from apigpu_common.errors import ServiceError
+from orchestrator.server import Orchestrator
+from orchestrator.tls import Certificates, TlsFiles
+from tests import requests
+from tests.scripted_worker import ScriptedWorker, Sender, serve
+from tests.services import settings
+
+
+class Authority:
+    """A certificate authority whose certificates lie in files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._authority = trustme.CA()
+        folder.mkdir()
+        self._authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+
+    @property
+    def ca(self) -> Path:
+        return self._folder / "ca.pem"
+
+    def issue(self, name: str, cert: Path, key: Path) -> None:
+        issued = self._authority.issue_cert(name)
+        issued.private_key_pem.write_to_path(str(key))
+        cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "authority")
+
+
+@asynccontextmanager
+async def serving(
+    tmp_path: Path, worker: ScriptedWorker, **more: object
+) -> AsyncIterator[Orchestrator]:
+    async with (
+        serve(worker) as address,
+        Orchestrator(
+            settings(
+                tmp_path / "data",
+                (address,),
+                tls_cert=tmp_path / "cert.pem",
+                tls_key=tmp_path / "key.pem",
+                **more,
+            )
+        ) as orchestrator,
+    ):
+        yield orchestrator
+
+
+async def shown_certificate(address: str, ca: Path) -> bytes:
+    """The certificate that a new connection is shown."""
+    host, _, port = address.rpartition(":")
+    context = ssl.create_default_context(cafile=str(ca))
+    context.set_alpn_protocols(["h2"])
+    _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    assert isinstance(certificate, bytes)
+    return certificate
+
+
+async def test_changed_certificates_serve_new_connections_and_drop_no_stream(
+    tmp_path: Path, authority: Authority
+) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    authority.issue("127.0.0.1", cert, key)
+    go_on = asyncio.Event()
+
+    async def wait(task: object, sender: Sender) -> None:
+        sender.start()
+        await go_on.wait()
+        sender.finish([await sender.succeed(item.id) for item in sender.task.items])
+
+    async with (
+        serving(tmp_path, ScriptedWorker(wait)) as orchestrator,
+        VideoClient(orchestrator.address, tls=Tls(ca=authority.ca)) as client,
+    ):
+        job = await client.create_job(requests.pictures("a"))
+        events = client.watch(job.name)
+        await anext(events)
+        first = await shown_certificate(orchestrator.address, authority.ca)
+
+        cert.write_text("in the middle of a write")
+        assert await shown_certificate(orchestrator.address, authority.ca) == first
+
+        authority.issue("127.0.0.1", cert, key)
+        second = await shown_certificate(orchestrator.address, authority.ca)
+        assert second != first
+        go_on.set()
+        rest = [event async for event in events]
+    assert rest[-1].finished.state == Job.SUCCEEDED
+    assert [event.sequence for event in rest] == list(range(2, 2 + len(rest)))
+
+
+async def test_without_tls_nothing_is_answered(tmp_path: Path, authority: Authority) -> None:
+    authority.issue("127.0.0.1", tmp_path / "cert.pem", tmp_path / "key.pem")
+    async with (
+        serving(tmp_path, ScriptedWorker()) as orchestrator,
+        VideoClient(orchestrator.address) as client,
+    ):
+        with pytest.raises(Unavailable):
+            await client.server_info()
+
+
+async def test_a_stranger_s_certificate_is_not_believed(
+    tmp_path: Path, authority: Authority
+) -> None:
+    authority.issue("127.0.0.1", tmp_path / "cert.pem", tmp_path / "key.pem")
+    other = Authority(tmp_path / "other")
+    async with (
+        serving(tmp_path, ScriptedWorker()) as orchestrator,
+        VideoClient(orchestrator.address, tls=Tls(ca=other.ca)) as client,
+    ):
+        with pytest.raises(Unavailable):
+            await client.server_info()
+
+
+async def test_mtls_lets_in_only_who_has_a_certificate_of_ours(
+    tmp_path: Path, authority: Authority
+) -> None:
+    authority.issue("127.0.0.1", tmp_path / "cert.pem", tmp_path / "key.pem")
+    ours, strangers = Authority(tmp_path / "clients"), Authority(tmp_path / "strangers")
+    for each in (ours, strangers):
+        each.issue("client", each.ca.with_name("cert.pem"), each.ca.with_name("key.pem"))
+
+    def tls(each: Authority) -> Tls:
+        return Tls(authority.ca, each.ca.with_name("cert.pem"), each.ca.with_name("key.pem"))
+
+    async with serving(tmp_path, ScriptedWorker(), tls_client_ca=ours.ca) as orchestrator:
+        async with VideoClient(orchestrator.address, tls=tls(ours)) as client:
+            assert (await client.server_info()).version
+        for wrong in (tls(strangers), Tls(authority.ca)):
+            async with VideoClient(orchestrator.address, tls=wrong) as client:
+                with pytest.raises(Unavailable):
+                    await client.server_info()
+
+
+async def test_plain_http_gets_fresh_certificates_too(tmp_path: Path, authority: Authority) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    authority.issue("127.0.0.1", cert, key)
+    context = Certificates(TlsFiles(cert, key)).http_context()
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        first = await shown_certificate(f"{host}:{port}", authority.ca)
+        authority.issue("127.0.0.1", cert, key)
+        assert await shown_certificate(f"{host}:{port}", authority.ca) != first
+
+
+async def test_a_key_of_another_certificate_is_told_at_the_start(
+    tmp_path: Path, authority: Authority
+) -> None:
+    authority.issue("127.0.0.1", tmp_path / "cert.pem", tmp_path / "old.pem")
+    authority.issue("127.0.0.1", tmp_path / "other.pem", tmp_path / "key.pem")
+    with pytest.raises(OSError, match=r"(?i)key.values.mismatch"):
+        async with serving(tmp_path, ScriptedWorker()):
+            pass
+
+
+async def test_a_public_listener_without_protection_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="it has no API key"):
+        async with Orchestrator(settings(tmp_path, (), listen="0.0.0.0:0")):
+            pass
