@@ -19,8 +19,7 @@ from apigpu.video.v1.job_pb2 import Job
 from PIL import Image
 
 from tests import processes, requests
-from tests.runpod_emulator import Cloud, running
-from tests.runpod_emulator.cloud import ENDPOINT, KEY
+from tests.runpod_emulator import ENDPOINT, KEY, Cloud, running
 from tests.services import in_process
 
 

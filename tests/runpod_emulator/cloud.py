@@ -1,244 +1,147 @@
-"""The emulated endpoint: its queue, its jobs, its workers, and the faults that a test asks for."""
+"""The emulated endpoint, assembled and served on loopback: both sides of RunPod's HTTP protocol."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
-import signal
-import sys
-import time
-import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
-from gpu_worker.media import launch
+from tests.runpod_emulator import endpoint, faults
+from tests.runpod_emulator.clock import Clock
+from tests.runpod_emulator.fleet import Fleet, reconciling
+from tests.runpod_emulator.policy import Policy
+from tests.runpod_emulator.public import Public
+from tests.runpod_emulator.queue import Job, Queue
+from tests.runpod_emulator.rates import Rates
+from tests.runpod_emulator.webhooks import Webhooks
+from tests.runpod_emulator.worker import WORKER_KEY, Worker
+from tests.runpod_emulator.worker_side import WorkerSide
 
 KEY = "account-key"
-WORKER_KEY = "worker-key"
 ENDPOINT = "ep-test"
-_ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
-_HOLD_S = 1.0  # of the workers' polls
-# Should the tests be killed, their workers are too: the SDK would ask a cloud that is gone for
-# jobs, as fast as it can, for ever. No limits.
-_DIE_WITH_US = (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "0", "0", "0")
-
-
-@dataclass
-class Job:
-    """A job at RunPod. buffered: what was yielded and not yet told on /stream."""
-
-    id: str
-    body: dict[str, Any]
-    status: str = "IN_QUEUE"
-    buffered: list[Any] = field(default_factory=list)
-    output: Any = None
-    error: str | None = None
-    worker: str = ""
-    made_at: float = field(default_factory=time.monotonic)
-    taken_at: float = 0.0
-    ended_at: float = 0.0
+_BODY_BYTES = 32 * 2**20
 
 
 class Cloud:
-    """max_workers: how far it scales from 0. fault: may answer a public call instead of us;
-    it gets the operation ("run", "stream", ...) and returns a response, or None."""
+    """fault: what goes wrong with a public call; worker_fault: with one of a worker's.
+    calls: the public operations that were called, in order."""
 
-    def __init__(self, work_dir: Path, max_workers: int = 1) -> None:
-        self.work_dir = work_dir
-        self.max_workers = max_workers
-        self.fault: Callable[[str], web.Response | None] = lambda operation: None
-        self.jobs: dict[str, Job] = {}
+    def __init__(self, work_dir: Path, policy: Policy) -> None:
+        self.policy = policy
+        self.clock = Clock()
+        self.webhooks = Webhooks(policy)
+        self.queue = Queue(policy, self.clock, self.webhooks.tell)
+        self.fleet = Fleet(policy, self.clock, self.queue, work_dir)
+        self.worker_side = WorkerSide(policy, self.clock, self.queue, self.fleet)
+        self.public = Public(policy, self.clock, self.queue, self.fleet)
+        self.rates = Rates(self.clock)
+        self.fault: faults.Hook = faults.none
+        self.worker_fault: faults.Hook = faults.none
         self.calls: list[str] = []
-        self.url = ""
-        self.workers: dict[str, asyncio.subprocess.Process] = {}
-        self.changed = asyncio.Event()
+        self.url = self.rest_url = ""
 
-    # The public side
+    @property
+    def jobs(self) -> dict[str, Job]:
+        return self.queue.jobs
 
-    async def public(self, request: web.Request) -> web.Response:
-        operation = request.match_info["operation"]
-        self.calls.append(operation)
-        if request.headers.get("Authorization") != f"Bearer {KEY}":
-            return web.json_response({"error": "unauthorized"}, status=401)
-        if (answer := self.fault(operation)) is not None:
-            return answer
-        if operation == "run":
-            return await self._run(request)
-        job = self.jobs.get(request.match_info.get("id", ""))
-        if job is None:
-            return web.json_response({"error": "job not found"}, status=404)
-        if operation == "cancel":
-            self._end(job, "CANCELLED")
-            return web.json_response({"id": job.id, "status": job.status})
-        if operation == "stream":
-            return await self._stream(job, int(request.query.get("wait", 10000)) / 1000)
-        return web.json_response(self._told(job))
-
-    async def _run(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        if not isinstance(body.get("input"), dict):
-            return web.json_response({"error": "input is required"}, status=400)
-        job = Job(f"{uuid.uuid4()}-u1", body)
-        self.jobs[job.id] = job
-        self._wake()
-        if len(self.workers) < self.max_workers:
-            await self._start_worker()
-        return web.json_response({"id": job.id, "status": "IN_QUEUE"})
-
-    async def _stream(self, job: Job, hold_s: float) -> web.Response:
-        await self._until(lambda: bool(job.buffered) or job.status in _ENDED, hold_s)
-        chunks, job.buffered = job.buffered, []
-        stream = [{"output": chunk} for chunk in chunks]
-        return web.json_response({"id": job.id, "status": job.status, "stream": stream})
-
-    def _told(self, job: Job) -> dict[str, Any]:
-        told: dict[str, Any] = {"id": job.id, "status": job.status}
-        if job.taken_at:
-            told["delayTime"] = int((job.taken_at - job.made_at) * 1000)
-            told["workerId"] = job.worker
-        if job.ended_at and job.taken_at:
-            told["executionTime"] = int((job.ended_at - job.taken_at) * 1000)
-        if job.output is not None:
-            told["output"] = job.output
-        if job.error is not None:
-            told["error"] = job.error
-        return told
-
-    # The workers' side
-
-    async def worker(self, request: web.Request) -> web.Response:
-        if request.headers.get("Authorization") != WORKER_KEY:
-            return web.Response(status=401)
-        operation = request.match_info["operation"]
-        worker = request.match_info["worker"]
-        if operation in ("job-take", "job-take-batch"):
-            return await self._take(worker, batch=operation == "job-take-batch")
-        if operation == "job-stop":
-            return await self._stops(worker)
-        if operation == "ping":
-            return web.Response()
-        job = self.jobs[request.match_info["id"]]
-        body = json.loads(await request.read())
-        if operation == "job-stream" and job.status not in _ENDED:
-            job.buffered.append(body["output"])
-            self._wake()
-        elif operation == "job-done":
-            job.error = body.get("error")
-            job.output = body.get("output")
-            self._end(job, "FAILED" if "error" in body else "COMPLETED")
-        return web.Response()
-
-    async def _take(self, worker: str, *, batch: bool) -> web.Response:
-        def waiting() -> Job | None:
-            return next((job for job in self.jobs.values() if job.status == "IN_QUEUE"), None)
-
-        await self._until(lambda: waiting() is not None, _HOLD_S)
-        job = waiting()
-        if job is None:
-            return web.Response(status=204)
-        job.status, job.worker, job.taken_at = "IN_PROGRESS", worker, time.monotonic()
-        self._wake()
-        taken = {"id": job.id, **job.body}
-        return web.json_response([taken] if batch else taken)
-
-    async def _stops(self, worker: str) -> web.Response:
-        def stopped() -> list[str]:
-            ended = ("CANCELLED", "TIMED_OUT")
-            mine = [job for job in self.jobs.values() if job.worker == worker]
-            return [job.id for job in mine if job.status in ended]
-
-        await self._until(lambda: bool(stopped()), _HOLD_S)
-        ids = stopped()
-        for job_id in ids:
-            self.jobs[job_id].worker = ""  # told once
-        return web.json_response({"jobsToStop": ids}) if ids else web.Response(status=204)
-
-    # What a test may do to it
+    @property
+    def workers(self) -> dict[str, Worker]:
+        return self.fleet.workers
 
     async def kill_workers(self) -> None:
         """Without a word, with all that they have started."""
-        for process in self.workers.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-        self.workers.clear()
+        await asyncio.gather(*(worker.kill() for worker in self.workers.values()))
 
     def end(self, status: str) -> None:
         """Bring whatever has not ended to an end of the platform's own."""
-        for job in self.jobs.values():
-            self._end(job, status)
+        for job in list(self.jobs.values()):
+            self.queue.end(job, status)
 
-    async def _start_worker(self) -> None:
-        name = f"pod{len(self.workers)}{uuid.uuid4().hex[:6]}"
-        base = f"{self.url}/{ENDPOINT}"
-        query = "?gpu=NVIDIA+L4"
-        self.workers[name] = await asyncio.create_subprocess_exec(
-            *_DIE_WITH_US,
-            *(sys.executable, "-m", "gpu_worker.runpod_handler"),
-            start_new_session=True,
-            env={
-                **os.environ,
-                "HOME": str(self.work_dir),
-                "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID{query}",
-                "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/job-done/$RUNPOD_POD_ID/$ID{query}",
-                "RUNPOD_WEBHOOK_POST_STREAM": f"{base}/job-stream/$RUNPOD_POD_ID/$ID{query}",
-                "RUNPOD_WEBHOOK_PING": f"{base}/ping/$RUNPOD_POD_ID{query}",
-                "RUNPOD_PING_INTERVAL": "1000",
-                "RUNPOD_AI_API_KEY": WORKER_KEY,
-                "RUNPOD_POD_ID": name,
-                "RUNPOD_ENDPOINT_ID": ENDPOINT,
-                "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
-                "RUNPOD_SKIP_GPU_CHECK": "true",
-                "RUNPOD_LOG_LEVEL": "WARN",
-                "APIGPU_WORKER_WORK_DIR": str(self.work_dir / name),
-            },
-        )
+    def routes(self) -> list[web.RouteDef]:
+        public, theirs = self.public, self.worker_side
+        v2 = f"/v2/{ENDPOINT}"
+        return [
+            *(
+                web.route(method, f"{v2}/{path}", self._public(path.partition("/")[0], handler))
+                for method, path, handler in (
+                    ("POST", "run", public.run),
+                    ("POST", "runsync", public.runsync),
+                    ("GET", "status/{id}", public.status),
+                    ("GET", "status-sync/{id}", public.status_sync),
+                    ("GET", "stream/{id}", public.stream),
+                    ("POST", "cancel/{id}", public.cancel),
+                    ("POST", "retry/{id}", public.retry),
+                    ("POST", "purge-queue", public.purge_queue),
+                    ("GET", "health", public.health),
+                )
+            ),
+            *(
+                web.route(method, f"{v2}/{path}", self._theirs(handler))
+                for method, path, handler in (
+                    ("GET", "{operation:job-take|job-take-batch}/{worker}", theirs.take),
+                    ("GET", "{operation:job-stop}/{worker}", theirs.stop),
+                    ("GET", "{operation:ping}/{worker}", theirs.ping),
+                    ("POST", "{operation:job-stream}/{worker}/{id}", theirs.stream),
+                    ("POST", "{operation:job-done}/{worker}/{id}", theirs.done),
+                )
+            ),
+            web.get(
+                f"/v1/endpoints/{ENDPOINT}", self._public("configuration", self._configuration)
+            ),
+        ]
 
-    def _end(self, job: Job, status: str) -> None:
-        if job.status not in _ENDED:
-            job.status, job.ended_at = status, time.monotonic()
-            self._wake()
+    def _public(self, operation: str, handler: faults.Handler) -> _Handler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            self.calls.append(operation)
+            if request.headers.get("Authorization") != f"Bearer {KEY}":
+                return web.json_response({"error": "unauthorized"}, status=401)
+            with self.rates.counted(operation):
+                return await faults.through(self.fault(operation), request, handler)
 
-    def _wake(self) -> None:
-        self.changed.set()
-        self.changed = asyncio.Event()
+        return answer
 
-    async def _until(self, holds: Callable[[], bool], hold_s: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(hold_s):
-                while not holds():
-                    await self.changed.wait()
+    def _theirs(self, handler: faults.Handler) -> _Handler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            if request.headers.get("Authorization") != WORKER_KEY:
+                return web.Response(status=401)
+            fault = self.worker_fault(request.match_info["operation"])
+            return await faults.through(fault, request, handler)
+
+        return answer
+
+    async def _configuration(self, request: web.Request) -> web.Response:
+        return web.json_response(endpoint.configuration(ENDPOINT, self.policy))
+
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def running(work_dir: Path, max_workers: int = 1) -> AsyncIterator[Cloud]:
+async def running(
+    work_dir: Path, max_workers: int = 1, *, port: int = 0, policy: Policy | None = None
+) -> AsyncIterator[Cloud]:
     """An endpoint with no worker yet."""
-    cloud = Cloud(work_dir, max_workers)
     work_dir.mkdir(parents=True, exist_ok=True)
-    application = web.Application(client_max_size=25 * 2**20)
-    router = application.router
-    theirs = "job-take|job-take-batch|job-stop|ping|job-stream|job-done"
-    for path in (
-        f"/{{operation:{theirs}}}/{{worker}}",
-        f"/{{operation:{theirs}}}/{{worker}}/{{id}}",
-    ):
-        router.add_route("*", f"/v2/{ENDPOINT}{path}", cloud.worker)
-    router.add_post(f"/v2/{ENDPOINT}/{{operation:run}}", cloud.public)
-    router.add_post(f"/v2/{ENDPOINT}/{{operation:cancel}}/{{id}}", cloud.public)
-    router.add_get(f"/v2/{ENDPOINT}/{{operation:status|stream}}/{{id}}", cloud.public)
+    cloud = Cloud(work_dir, policy or Policy(workers_max=max_workers))
+    application = web.Application(client_max_size=_BODY_BYTES)
+    application.add_routes(cloud.routes())
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    cloud.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v2"
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    address = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    cloud.url, cloud.rest_url = f"{address}/v2", f"{address}/v1"
+    cloud.fleet.base_url, cloud.fleet.endpoint = f"{cloud.url}/{ENDPOINT}", ENDPOINT
+    keeping_up = asyncio.create_task(reconciling(cloud.fleet, cloud.queue, cloud.clock))
     try:
         yield cloud
     finally:
-        await cloud.kill_workers()
+        keeping_up.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeping_up
+        await cloud.fleet.close()
+        await cloud.webhooks.close()
         await runner.cleanup()
