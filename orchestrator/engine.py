@@ -21,9 +21,11 @@ from orchestrator import ids
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.files import FileStorage
 from orchestrator.jobs import sources
+from orchestrator.jobs.effort import item_efforts_s
 from orchestrator.jobs.filters import Condition
 from orchestrator.jobs.machine import JobMachine, is_final, item_ids
-from orchestrator.jobs.tasks import RetryPolicy, shard
+from orchestrator.jobs.sharding import shard
+from orchestrator.jobs.tasks import RetryPolicy
 from orchestrator.ledger import Ledger
 from orchestrator.runner import Locate, TaskRunner
 from orchestrator.settings import Settings
@@ -88,13 +90,12 @@ class Engine:
         await self._check_files(spec)
         job_id = ids.new_id()
         machine = JobMachine.create(spec, ids.job_name(job_id), datetime.now(UTC))
-        shards = shard(item_ids(spec), self._settings.max_items_per_task)
         fingerprint = _fingerprint(spec)
         new = NewJob(
             id=job_id,
             job=machine.job,
             events=machine.take_events(),
-            tasks=[Task(ids.new_id(), job_id, items) for items in shards],
+            tasks=[Task(ids.new_id(), job_id, items) for items in self._shards(spec)],
             request_id=request_id,
             fingerprint=fingerprint,
         )
@@ -108,6 +109,14 @@ class Engine:
             )
         self._wake.set()
         return job
+
+    def _shards(self, spec: Job) -> list[list[str]]:
+        """The items of each task."""
+        items = item_ids(spec)
+        efforts_s = item_efforts_s(spec) or [0.0] * len(items)
+        fleet = self._dispatcher.fleet()
+        places = shard(efforts_s, self._settings.max_items_per_task, fleet)
+        return [items[part.start : part.stop] for part in places]
 
     async def get(self, job_id: str) -> Job:
         return await self._ledger.get(job_id)

@@ -17,7 +17,8 @@ from apigpu_common.errors import InternalError, ServiceError, Unavailable, is_re
 from orchestrator import ids
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.files import FileStorage, Written
-from orchestrator.jobs import blame, naming, sources
+from orchestrator.jobs import blame, limits, naming, sources
+from orchestrator.jobs.effort import item_efforts_s
 from orchestrator.jobs.machine import JobMachine
 from orchestrator.jobs.tasks import RetryPolicy
 from orchestrator.ledger import Ledger
@@ -147,7 +148,7 @@ class TaskRunner:
 
     async def _attempt(self, attempt: _Attempt) -> status_pb2.Status:
         """Dispatch and follow; returns why items without a result have none."""
-        request = self._request(attempt)
+        request = await self._request(attempt)
         try:
             async for event in self._dispatcher.execute(request, attempt.record):
                 if isinstance(event, Attempt):
@@ -164,10 +165,10 @@ class TaskRunner:
             ).to_status()
         return InternalError("RESULT_MISSING", "The worker did not give a result.").to_status()
 
-    def _request(self, attempt: _Attempt) -> worker.Task:
+    async def _request(self, attempt: _Attempt) -> worker.Task:
         job, task = attempt.job, attempt.task
         request = worker.Task(id=task.id, attempt_id=attempt.id, job=job.name)
-        request.time_limit.FromMilliseconds(int(self._time_limit_s * 1000))
+        request.time_limit.FromMilliseconds(int(1000 * await self._run_limit_s(attempt)))
         operation = job.WhichOneof("operation")
         assert operation is not None
         getattr(request, operation).CopyFrom(getattr(job, operation))
@@ -181,6 +182,15 @@ class TaskRunner:
             if source.file:
                 request.files[source.file].CopyFrom(self._locate(ids.id_of(source.file), "GET"))
         return request
+
+    async def _run_limit_s(self, attempt: _Attempt) -> float:
+        job = attempt.job
+        video = await self._video(job)
+        efforts_s = item_efforts_s(job, video.size_bytes if video else None)
+        if efforts_s is not None:
+            pairs = zip(job.items, efforts_s, strict=True)
+            efforts_s = [effort_s for item, effort_s in pairs if item.id in attempt.file_ids]
+        return limits.run_limit_s(efforts_s, self._time_limit_s)
 
     async def _learn(self, attempt: _Attempt, facts: Attempt) -> None:
         await self._ledger.step(
@@ -248,8 +258,9 @@ class TaskRunner:
         told = Output()
         told.CopyFrom(output)
         told.file = ids.file_name(file_id)
+        video = await self._video(attempt.job)
         told.filename = naming.output_filename(
-            attempt.job, item_id, await self._video_filename(attempt.job)
+            attempt.job, item_id, video.filename if video else ""
         )
         file = StoredFile(
             id=file_id,
@@ -303,11 +314,8 @@ class TaskRunner:
                 await self._end(task.job_id, attempt.id, None, handed_over=True)
         await self._store.requeue_task(owner, task.id, 0.0)
 
-    async def _video_filename(self, job: Job) -> str:
-        """What the caller called the source video, where it was uploaded."""
+    async def _video(self, job: Job) -> StoredFile | None:
+        """The source video, where it was uploaded."""
         operation = job.WhichOneof("operation")
         source = getattr(getattr(job, operation or ""), "video", operations_pb2.MediaSource())
-        if not source.file:
-            return ""
-        file = await self._store.get_file(ids.id_of(source.file))
-        return file.filename if file else ""
+        return await self._store.get_file(ids.id_of(source.file)) if source.file else None

@@ -29,6 +29,7 @@ from orchestrator.files import FileStorage
 from orchestrator.http.transfers import Transfers
 from orchestrator.interceptors.auth import AuthInterceptor
 from orchestrator.interceptors.pace import PaceInterceptor
+from orchestrator.jobs.sharding import Fleet
 from orchestrator.keys import Authenticator
 from orchestrator.runner import Locate
 from orchestrator.service import VideoService
@@ -154,7 +155,12 @@ def _dispatcher(settings: Settings) -> Dispatcher:
     if settings.runpod_endpoint_id:
         key = settings.runpod_api_key.get_secret_value()
         api = RunpodApi(settings.runpod_url, settings.runpod_endpoint_id, key)
-        return RunpodDispatcher(api, settings.runpod_max_tasks, settings.runpod_queue_limit_s)
+        fleet = Fleet(
+            settings.runpod_max_workers, settings.runpod_worker_slots, settings.runpod_cold_start_s
+        )
+        return RunpodDispatcher(
+            api, fleet, settings.runpod_max_tasks, settings.runpod_queue_limit_s
+        )
     if settings.workers:
         return GrpcDispatcher(settings.workers, name="workers", shares_disk=False)
     return ChildDispatcher(settings.data_dir / "work")

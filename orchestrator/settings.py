@@ -42,6 +42,27 @@ class Settings(SecuritySettings):
     runpod_url: str = Field(
         default="https://api.runpod.ai/v2", description="Where RunPod's API is."
     )
+    runpod_rest_url: str = Field(
+        default="https://rest.runpod.io/v1",
+        description="Where RunPod's REST API is, which tells how the endpoint is set up.",
+    )
+    runpod_max_workers: int = Field(
+        default=3,
+        gt=0,
+        description="How many workers a batch is cut for, at most, where the endpoint's own limit"
+        " is not known.",
+    )
+    runpod_worker_slots: int = Field(
+        default=3,
+        gt=0,
+        description="How many items a RunPod worker does at the same time: its BATCH_SIZE.",
+    )
+    runpod_cold_start_s: float = Field(
+        default=10.0,
+        ge=0,
+        description="How long a RunPod worker takes to start, in seconds. A batch is cut for"
+        " one more worker only where that saves more.",
+    )
     runpod_max_tasks: int = Field(
         default=32, gt=0, description="How many tasks are at RunPod at the same time, at most."
     )
@@ -64,8 +85,8 @@ class Settings(SecuritySettings):
     max_items_per_task: int = Field(
         default=16,
         gt=0,
-        description="A batch is cut into tasks of at most so many items, so that a long one"
-        " leaves room for others.",
+        description="A task has at most so many items of a batch, so that a long one leaves room"
+        " for others.",
     )
     max_attempts: int = Field(
         default=3, gt=0, description="Tries at one task before what is left of it fails."

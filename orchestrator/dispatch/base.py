@@ -9,6 +9,8 @@ from apigpu.video.v1 import video_service_pb2
 from apigpu.video.v1.job_pb2 import Attempt
 from apigpu.worker.v1 import worker_service_pb2
 
+from orchestrator.jobs.sharding import Fleet
+
 
 class Dispatcher(Protocol):
     """Has tasks done, somewhere.
@@ -44,6 +46,10 @@ class Dispatcher(Protocol):
 
     async def cancel(self, attempt: Attempt) -> None:
         """Stop an attempt that nobody follows any more."""
+        ...
+
+    def fleet(self) -> Fleet:
+        """The workers that a new job can count on, by what is known of them."""
         ...
 
     async def status(self) -> video_service_pb2.BackendStatus:

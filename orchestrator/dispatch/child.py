@@ -20,6 +20,7 @@ from apigpu.worker.v1 import worker_service_pb2
 
 from apigpu_common.errors import InternalError
 from orchestrator.dispatch.grpc_workers import GrpcDispatcher
+from orchestrator.jobs.sharding import Fleet
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,9 @@ class ChildDispatcher:
 
     async def cancel(self, attempt: Attempt) -> None:
         """Nothing to do: closing the iterator has stopped it."""
+
+    def fleet(self) -> Fleet:
+        return self._workers.fleet()
 
     async def status(self) -> video_service_pb2.BackendStatus:
         return await self._workers.status()

@@ -14,6 +14,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from apigpu_common.errors import ServiceError, Unavailable
+from orchestrator.jobs.sharding import Fleet
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,11 @@ class GrpcDispatcher:
         except Unavailable:
             worker.slots = 0  # ask it again before it gets another task
             raise
+
+    def fleet(self) -> Fleet:
+        """They run anyway, so all of them."""
+        slots = [worker.slots for worker in self._workers if worker.slots]
+        return Fleet(max(1, len(slots)), max(1, min(slots, default=1)))
 
     async def status(self) -> video_service_pb2.BackendStatus:
         """What we know of them without asking: those that are busy, and those that are away."""

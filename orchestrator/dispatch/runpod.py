@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from apigpu.video.v1 import video_service_pb2
 from apigpu.video.v1.job_pb2 import Attempt
@@ -19,13 +20,13 @@ from google.rpc import code_pb2
 from apigpu_common.errors import NotFound, ServiceError, Unavailable
 from orchestrator.dispatch.runpod_api import RemoteJob, RunpodApi
 from orchestrator.dispatch.runpod_status import RunpodStatus
+from orchestrator.jobs import limits
+from orchestrator.jobs.sharding import Fleet
 
 log = logging.getLogger(__name__)
 
 # A worker tells every 15 s that it is still at it.
 _SILENCE_S = 120.0
-# The platform's own limit comes after the worker's, which ends with a better story.
-_LIMIT_MARGIN_S = 60.0
 # Should the platform answer at once although there is no news.
 _PAUSE_S = 0.5
 _ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
@@ -38,8 +39,9 @@ class RunpodDispatcher:
     shares_disk = False
     outlives_us = True
 
-    def __init__(self, api: RunpodApi, max_tasks: int, queue_limit_s: float) -> None:
+    def __init__(self, api: RunpodApi, fleet: Fleet, max_tasks: int, queue_limit_s: float) -> None:
         self._api = api
+        self._fleet = fleet
         self._max_tasks = max_tasks
         self._queue_limit_s = queue_limit_s
         self._status = RunpodStatus(api)
@@ -52,6 +54,14 @@ class RunpodDispatcher:
 
     async def capacity(self) -> int:
         return self._max_tasks
+
+    def fleet(self) -> Fleet:
+        known = self._status.known.configuration
+        return replace(
+            self._fleet,
+            max_workers=known.max_workers or self._fleet.max_workers,
+            start_s=self._fleet.start_s + known.idle_timeout.ToTimedelta().total_seconds(),
+        )
 
     async def status(self) -> video_service_pb2.BackendStatus:
         return await self._status.get()
@@ -81,8 +91,8 @@ class RunpodDispatcher:
 
     async def _begin(self, task: worker_service_pb2.Task) -> str:
         request = json_format.MessageToDict(task, preserving_proto_field_name=True)
-        execution_s = task.time_limit.ToTimedelta().total_seconds() + _LIMIT_MARGIN_S
-        ttl_s = execution_s + self._queue_limit_s
+        limit_s = task.time_limit.ToTimedelta().total_seconds()
+        execution_s, ttl_s = limits.runpod_policy_s(limit_s, self._queue_limit_s)
         return await self._api.run({"task": request}, execution_s, ttl_s)
 
     async def _follow(

@@ -20,15 +20,15 @@ class RunpodStatus:
     def __init__(self, api: RunpodApi) -> None:
         self._api = api
         self._lock = asyncio.Lock()
-        self._known = BackendStatus()
+        self.known = BackendStatus()
         self._asked_at = -_KEPT_S
 
     async def get(self) -> BackendStatus:
         async with self._lock:  # who comes while we ask gets the same answer
             if time.monotonic() - self._asked_at >= _KEPT_S:
-                self._known = await self._ask()
+                self.known = await self._ask()
                 self._asked_at = time.monotonic()
-            return self._known
+            return self.known
 
     async def _ask(self) -> BackendStatus:
         status = BackendStatus(backend="runpod", endpoint_id=self._api.endpoint_id)

@@ -1,9 +1,8 @@
-"""How a job is cut into tasks, and when a broken task is tried again. Pure policy."""
+"""When a broken task is tried again. Pure policy."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -25,15 +24,3 @@ class RetryPolicy:
         full_s = min(self.first_backoff_s * 2.0 ** (attempts_made - 1), self.max_backoff_s)
         spread = random.random() if jitter is None else jitter  # noqa: S311  not a secret
         return full_s * (0.5 + 0.5 * spread)
-
-
-def shard(items: Sequence[str], max_items_per_task: int) -> list[list[str]]:
-    """Cut `items` into as few tasks as the limit allows, of nearly equal size, in order."""
-    count = -(-len(items) // max_items_per_task)
-    size, larger = divmod(len(items), count)
-    tasks, start = [], 0
-    for index in range(count):
-        end = start + size + (index < larger)
-        tasks.append(list(items[start:end]))
-        start = end
-    return tasks

@@ -1,4 +1,4 @@
-"""Pure policies: sharding, retries, names, blame, filters, page tokens."""
+"""Pure policies: retries, names, blame, filters, page tokens."""
 
 from __future__ import annotations
 
@@ -13,19 +13,8 @@ from orchestrator import pages
 from orchestrator.jobs import blame, filters
 from orchestrator.jobs.naming import output_filename
 from orchestrator.jobs.sources import media_sources
-from orchestrator.jobs.tasks import RetryPolicy, shard
+from orchestrator.jobs.tasks import RetryPolicy
 from tests.requests import pictures, source
-
-
-@given(st.integers(1, 1000), st.integers(1, 64))
-def test_shards_keep_every_item_once_in_order_and_are_even(count: int, limit: int) -> None:
-    items = [str(number) for number in range(count)]
-    shards = shard(items, limit)
-    assert [item for part in shards for item in part] == items
-    sizes = [len(part) for part in shards]
-    assert max(sizes) <= limit
-    assert max(sizes) - min(sizes) <= 1
-    assert len(shards) == -(-count // limit)
 
 
 def test_retries_back_off_and_end() -> None:
