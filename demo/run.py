@@ -44,6 +44,7 @@ def service() -> Iterator[str]:
             env={
                 **os.environ,
                 "APIGPU_LISTEN": "127.0.0.1:0",
+                "APIGPU_HTTP_LISTEN": "127.0.0.1:0",
                 "APIGPU_DATA_DIR": str(BUILD / "data"),
             },
         )

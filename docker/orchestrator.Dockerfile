@@ -23,9 +23,10 @@ USER 10001
 ENV PATH=/opt/apigpu/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     APIGPU_LISTEN=0.0.0.0:50051 \
+    APIGPU_HTTP_LISTEN=0.0.0.0:3000 \
     APIGPU_DATA_DIR=/data
 VOLUME /data
-EXPOSE 50051
+EXPOSE 50051 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
   CMD ["python3", "-m", "apigpu_common.probe", "127.0.0.1:50051"]
 ENTRYPOINT ["python3", "-m", "orchestrator"]

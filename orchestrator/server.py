@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+from collections.abc import Sequence
 
 import grpc
 from apigpu.video.v1 import video_service_pb2
@@ -18,7 +19,7 @@ from apigpu_common.health import Health
 from apigpu_common.interceptors.errors import ErrorInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
 from apigpu_common.reflection import enable_reflection
-from orchestrator import exposure
+from orchestrator import exposure, ids
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.dispatch.child import ChildDispatcher
 from orchestrator.dispatch.grpc_workers import GrpcDispatcher
@@ -26,6 +27,10 @@ from orchestrator.dispatch.runpod import RunpodDispatcher
 from orchestrator.dispatch.runpod_api import RunpodApi
 from orchestrator.engine import Engine
 from orchestrator.files import FileStorage
+from orchestrator.http.application import application
+from orchestrator.http.calls import Calls
+from orchestrator.http.listener import HttpListener
+from orchestrator.http.rest.routes import Facts
 from orchestrator.http.transfers import Transfers
 from orchestrator.interceptors.auth import AuthInterceptor
 from orchestrator.interceptors.pace import PaceInterceptor
@@ -62,6 +67,7 @@ class Orchestrator:
         self._settings = settings
         self._stack = contextlib.AsyncExitStack()
         self.address = ""
+        self.http_address = ""
 
     async def __aenter__(self) -> Orchestrator:
         async with self._stack:
@@ -76,7 +82,7 @@ class Orchestrator:
         """Open every room; each is closed in the opposite order, by the stack."""
         settings = self._settings
         authenticator = Authenticator(settings.x_api_key.get_secret_value())
-        listeners = [settings.listen, settings.http_listen]
+        listeners = [settings.listen, settings.http_address]
         log.info(exposure.check(listeners, settings, has_keys=not authenticator.is_open))
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         store = SqliteStore(settings.data_dir / "jobs.sqlite3")
@@ -86,47 +92,80 @@ class Orchestrator:
         dispatcher = _dispatcher(settings)
         self._stack.push_async_callback(dispatcher.close)
         await dispatcher.open()
-        locate = await self._locator(storage, dispatcher)
+        certificates = _certificates(settings)
+        http = HttpListener(
+            settings.http_address, certificates.http_context() if certificates else None
+        )
+        self._stack.callback(http.release)
+        self.http_address = http.address
+        transfers = self._transfers(storage, http.url)
+        locate = _on_disk(storage) if dispatcher.shares_disk else transfers.locate
         hub = WatchHub(store)
         engine = Engine(settings, store, storage, dispatcher, hub, locate)
         service = VideoService(settings, engine, store, storage, dispatcher)
-        await self._serve(service, hub, authenticator)
-        engine.start()
-        self._stack.push_async_callback(engine.stop, settings.grace_s)
-
-    async def _locator(self, storage: FileStorage, dispatcher: Dispatcher) -> Locate:
-        if dispatcher.shares_disk:
-            return lambda file_id, method: FileLocation(path=str(storage.path(file_id)))
-        settings = self._settings
-        transfers = Transfers(
-            storage,
-            settings.http_listen,
-            settings.public_url,
-            settings.task_time_limit_s + settings.runpod_queue_limit_s,
-            settings.data_dir / "transfers.key",
-        )
-        await transfers.open()
-        self._stack.push_async_callback(transfers.close)
-        return transfers.locate
-
-    async def _serve(
-        self, service: VideoService, hub: WatchHub, authenticator: Authenticator
-    ) -> None:
-        settings = self._settings
         shared = [
             ErrorInterceptor(),
             AuthInterceptor(authenticator, settings.keyless),
             ValidationInterceptor(),
         ]
+        await self._serve_http(http, service, shared, transfers)
         pace = PaceInterceptor(settings.message_timeout_s)
-        server = grpc.aio.server(interceptors=[*shared, pace], options=_SERVER_OPTIONS)
+        await self._serve(service, hub, [*shared, pace], certificates)
+        engine.start()
+        self._stack.push_async_callback(engine.stop, settings.grace_s)
+
+    def _transfers(self, storage: FileStorage, url: str) -> Transfers:
+        settings = self._settings
+        return Transfers(
+            storage,
+            settings.public_url or url,
+            settings.task_time_limit_s + settings.runpod_queue_limit_s,
+            settings.data_dir / "transfers.key",
+        )
+
+    async def _serve_http(
+        self,
+        http: HttpListener,
+        service: VideoService,
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        transfers: Transfers,
+    ) -> None:
+        settings = self._settings
+        facts = Facts(
+            runpod_endpoint_id=settings.runpod_endpoint_id,
+            runpod_idle_timeout_s=settings.runpod_idle_timeout,
+            runpod_max_timeout_s=settings.runpod_max_timeout,
+            patience_s=settings.http_patience_s,
+        )
+        doors = application(
+            Calls(service, interceptors),
+            lambda output: transfers.locate(ids.id_of(output.file), "GET").url,
+            facts,
+            settings.cors_allow_origins,
+            transfers.routes(),
+        )
+        await http.open(doors)
+        self._stack.push_async_callback(http.close)
+
+    async def _serve(
+        self,
+        service: VideoService,
+        hub: WatchHub,
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        certificates: Certificates | None,
+    ) -> None:
+        settings = self._settings
+        server = grpc.aio.server(interceptors=interceptors, options=_SERVER_OPTIONS)
         add_VideoServiceServicer_to_server(service, server)
         status = Health(["", SERVICE])
         health_pb2_grpc.add_HealthServicer_to_server(status, server)
         if settings.reflection:
             enable_reflection(server, [SERVICE, health.SERVICE_NAME])
         host = settings.listen.rpartition(":")[0]
-        port = _bind(server, settings)
+        if certificates is None:
+            port = server.add_insecure_port(settings.listen)
+        else:
+            port = server.add_secure_port(settings.listen, certificates.grpc_credentials())
         self.address = f"{host}:{port}"
         await status.open()
         await server.start()
@@ -144,11 +183,14 @@ class Orchestrator:
         await self._enter_shutdown()
 
 
-def _bind(server: grpc.aio.Server, settings: Settings) -> int:
+def _on_disk(storage: FileStorage) -> Locate:
+    return lambda file_id, method: FileLocation(path=str(storage.path(file_id)))
+
+
+def _certificates(settings: Settings) -> Certificates | None:
     if settings.tls_cert is None or settings.tls_key is None:
-        return server.add_insecure_port(settings.listen)
-    files = TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
-    return server.add_secure_port(settings.listen, Certificates(files).grpc_credentials())
+        return None
+    return Certificates(TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
 
 
 def _dispatcher(settings: Settings) -> Dispatcher:
@@ -173,8 +215,11 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with Orchestrator(settings) as orchestrator:
-        log.info("serving on %s, pid %d", orchestrator.address, os.getpid())
-        print(f"ready {orchestrator.address}", flush=True)  # noqa: T201  for whoever started us
+        log.info(
+            "serving gRPC on %s and HTTP on %s, pid %d",
+            *(orchestrator.address, orchestrator.http_address, os.getpid()),
+        )
+        print(f"ready {orchestrator.address} {orchestrator.http_address}", flush=True)  # noqa: T201  for whoever started us
         await stop.wait()
         log.info("stopping")
         await orchestrator.drain()

@@ -39,6 +39,20 @@ class Settings(SecuritySettings):
         validation_alias=AliasChoices("APIGPU_RUNPOD_ENDPOINT_ID", "RUNPOD_ENDPOINT_ID"),
         description="The RunPod Serverless endpoint whose workers do the work.",
     )
+    runpod_idle_timeout: int = Field(
+        default=300,
+        ge=0,
+        validation_alias=AliasChoices("APIGPU_RUNPOD_IDLE_TIMEOUT", "RUNPOD_IDLE_TIMEOUT"),
+        description="Idle time-out of the endpoint's workers in seconds, as GET /runpod/config"
+        " tells it where RunPod does not.",
+    )
+    runpod_max_timeout: int = Field(
+        default=600,
+        ge=0,
+        validation_alias=AliasChoices("APIGPU_RUNPOD_MAX_TIMEOUT", "RUNPOD_MAX_TIMEOUT"),
+        description="Execution time-out of the endpoint in seconds, as GET /runpod/config tells"
+        " it where RunPod does not.",
+    )
     runpod_url: str = Field(
         default="https://api.runpod.ai/v2", description="Where RunPod's API is."
     )
@@ -70,14 +84,33 @@ class Settings(SecuritySettings):
         default=1800.0, gt=0, description="Longest wait of a task for a RunPod worker, in seconds."
     )
     http_listen: str = Field(
-        default="127.0.0.1:0",
-        description="Address for the signed HTTP file transfers of workers that are"
-        " addressed with APIGPU_WORKERS.",
+        default="127.0.0.1:3000",
+        description="Address for HTTP (REST, Connect, file links), host:port. Port 0 takes a"
+        " free one.",
+    )
+    port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("APIGPU_PORT", "PORT"),
+        description="Port for HTTP on every address of this machine, in place of"
+        " APIGPU_HTTP_LISTEN.",
     )
     public_url: str = Field(
         default="",
-        description="How such workers reach http_listen, for example https://api.example.com."
-        " Default: http://{http_listen}.",
+        description="How clients and workers reach the HTTP address, for example"
+        " https://api.example.com. Default: http:// and that address.",
+    )
+    cors_allow_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("*",),
+        validation_alias=AliasChoices("APIGPU_CORS_ALLOW_ORIGINS", "CORS_ALLOW_ORIGINS"),
+        description="Web origins whose pages may call the service, separated by commas; * is any.",
+    )
+    http_patience_s: float = Field(
+        default=20.0,
+        ge=0,
+        description="A REST call that waits for its job has an answer, or the head of one, after"
+        " so many seconds; then a space follows as often, so that proxies keep it open.",
     )
     max_upload_bytes: int = Field(
         default=20 * 2**30, gt=0, description="Longest file that UploadFile takes, in bytes."
@@ -106,9 +139,17 @@ class Settings(SecuritySettings):
         " over to the next start.",
     )
     reflection: bool = Field(default=True, description="Whether clients may ask for the contract.")
-    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_level: str = Field(
+        default="INFO",
+        validation_alias=AliasChoices("APIGPU_LOG_LEVEL", "LOG_LEVEL"),
+        description="DEBUG, INFO, WARNING or ERROR.",
+    )
 
-    @field_validator("workers", mode="before")
+    @property
+    def http_address(self) -> str:
+        return self.http_listen if self.port is None else f"0.0.0.0:{self.port}"
+
+    @field_validator("workers", "cors_allow_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -30,7 +30,13 @@ async def connect(address: str) -> AsyncIterator[VideoServiceAsyncStub]:
 
 
 def settings(data_dir: Path, workers: tuple[str, ...], **more: object) -> Settings:
-    values = {"data_dir": data_dir, "workers": workers, "listen": "127.0.0.1:0", "grace_s": 0}
+    values = {
+        "data_dir": data_dir,
+        "workers": workers,
+        "listen": "127.0.0.1:0",
+        "http_listen": "127.0.0.1:0",
+        "grace_s": 0,
+    }
     return Settings.model_validate({**values, **more})
 
 
@@ -49,9 +55,10 @@ async def in_process(
 class Process:
     """The orchestrator as a user starts it: `python -m orchestrator`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, address: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self.address = address
+        self.address = ""
+        self.http_address = ""
 
     @property
     def pid(self) -> int:
@@ -80,16 +87,17 @@ async def process(data_dir: Path, **environment: str) -> AsyncIterator[Process]:
         env={
             **os.environ,
             "APIGPU_LISTEN": "127.0.0.1:0",
+            "APIGPU_HTTP_LISTEN": "127.0.0.1:0",
             "APIGPU_DATA_DIR": str(data_dir),
             **environment,
         },
     )
-    running = Process(child, "")
+    running = Process(child)
     try:
         assert child.stdout is not None
         line = await asyncio.wait_for(child.stdout.readline(), START_TIMEOUT_S)
         assert line.startswith(b"ready "), "the orchestrator did not start"
-        running.address = line.decode().split()[1]
+        running.address, running.http_address = line.decode().split()[1:]
         yield running
     finally:
         await running.terminate()

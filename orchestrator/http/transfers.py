@@ -10,48 +10,36 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlencode
 
-from aiohttp import web
 from apigpu.worker.v1.worker_service_pb2 import FileLocation
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from apigpu_common.errors import ServiceError
 from orchestrator.files import FileExists, FileStorage
 
-_CHUNK_BYTES = 1024 * 1024
-_STOP_TIMEOUT_S = 5.0
-
 
 class Transfers:
-    """An HTTP listener for signed file links, and the maker of those links."""
+    """The routes of signed file links, and the maker of those links."""
 
     def __init__(
-        self, storage: FileStorage, listen: str, public_url: str, lifetime_s: float, key_path: Path
+        self, storage: FileStorage, public_url: str, lifetime_s: float, key_path: Path
     ) -> None:
         self._storage = storage
-        self._listen = listen
         self._public_url = public_url.rstrip("/")
         self._lifetime_s = lifetime_s
         self._key = _kept_key(key_path)
-        # Bodies are streamed; the storage has its own limit on their length.
-        application = web.Application(client_max_size=0)
-        application.router.add_get("/transfers/{file}", self._get)
-        application.router.add_put("/transfers/{file}", self._put)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_STOP_TIMEOUT_S)
 
-    async def open(self) -> None:
-        await self._runner.setup()
-        host, _, port = self._listen.rpartition(":")
-        await web.TCPSite(self._runner, host, int(port)).start()
-        if not self._public_url:
-            bound_port = self._runner.addresses[0][1]
-            self._public_url = f"http://{host}:{bound_port}"
-
-    async def close(self) -> None:
-        await self._runner.cleanup()
+    def routes(self) -> list[Route]:
+        return [
+            Route("/transfers/{file}", self._get, methods=["GET"]),
+            Route("/transfers/{file}", self._put, methods=["PUT"]),
+        ]
 
     def locate(self, file_id: str, method: str) -> FileLocation:
         """A link that allows `method` ("GET" or "PUT") on one file for a while."""
@@ -63,46 +51,48 @@ class Transfers:
         text = f"{method}\n{file_id}\n{expires}".encode()
         return hmac.new(self._key, text, hashlib.sha256).hexdigest()
 
-    def _allowed(self, request: web.Request) -> str:
+    def _allowed(self, request: Request) -> str:
         """The file id of a request whose signature is good. Raises 403."""
-        file_id = request.match_info["file"]
+        file_id: str = request.path_params["file"]
+        # A HEAD tells no more than the GET that was signed.
+        method = "GET" if request.method == "HEAD" else request.method
         try:
-            expires = int(request.query.get("expires", ""))
+            expires = int(request.query_params.get("expires", ""))
         except ValueError:
-            raise web.HTTPForbidden(text="the link is not complete\n") from None
-        expected = self._sign(request.method, file_id, expires)
-        if not hmac.compare_digest(expected, request.query.get("signature", "")):
-            raise web.HTTPForbidden(text="the link is not signed for this\n")
+            raise HTTPException(403, "the link is not complete\n") from None
+        expected = self._sign(method, file_id, expires).encode()
+        if not hmac.compare_digest(
+            expected, request.query_params.get("signature", "").encode("utf-8", "replace")
+        ):
+            raise HTTPException(403, "the link is not signed for this\n")
         if expires < time.time():
-            raise web.HTTPForbidden(text="the link has expired\n")
+            raise HTTPException(403, "the link has expired\n")
         return file_id
 
-    async def _get(self, request: web.Request) -> web.StreamResponse:
+    async def _get(self, request: Request) -> Response:
         file_id = self._allowed(request)
         size_bytes = await self._storage.size_bytes(file_id)
         if size_bytes is None:
-            raise web.HTTPNotFound(text="there is no such file\n")
-        response = web.StreamResponse(
-            headers={"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
+            raise HTTPException(404, "there is no such file\n")
+        headers = {"content-length": str(size_bytes)}
+        if request.method == "HEAD":
+            return Response(headers=headers, media_type="application/octet-stream")
+        return StreamingResponse(
+            self._storage.read(file_id), headers=headers, media_type="application/octet-stream"
         )
-        await response.prepare(request)
-        async for chunk in self._storage.read(file_id):
-            await response.write(chunk)
-        await response.write_eof()
-        return response
 
-    async def _put(self, request: web.Request) -> web.Response:
+    async def _put(self, request: Request) -> Response:
         file_id = self._allowed(request)
         try:
-            await self._storage.write(file_id, _body(request))
+            await self._storage.write(file_id, request.stream())
         except FileExists:
             # A job may be delivered twice, and a PUT repeated: the first one counts.
-            raise web.HTTPPreconditionFailed(text="the file is there already\n") from None
+            raise HTTPException(412, "the file is there already\n") from None
         except ServiceError as error:
-            raise web.HTTPRequestEntityTooLarge(0, 0, text=f"{error.message}\n") from None
-        except ConnectionError:  # the worker went away; nothing was stored, nobody listens
-            return web.Response(status=400)
-        return web.Response(status=201)
+            raise HTTPException(413, f"{error.message}\n") from None
+        except ClientDisconnect:  # the worker went away; nothing was stored, nobody listens
+            return Response(status_code=400)
+        return Response(status_code=201)
 
 
 def _kept_key(path: Path) -> bytes:
@@ -112,8 +102,3 @@ def _kept_key(path: Path) -> bytes:
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(32))
     return path.read_bytes()
-
-
-async def _body(request: web.Request) -> AsyncIterator[bytes]:
-    async for chunk in request.content.iter_chunked(_CHUNK_BYTES):
-        yield chunk
