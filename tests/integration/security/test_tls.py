@@ -88,7 +88,9 @@ async def test_changed_certificates_serve_new_connections_and_drop_no_stream(
     async def wait(task: object, sender: Sender) -> None:
         sender.start()
         await go_on.wait()
-        sender.finish([await sender.succeed(item.id) for item in sender.task.items])
+        believed = ssl.create_default_context(cafile=str(authority.ca))
+        items = sender.task.items
+        sender.finish([await sender.succeed(item.id, tls=believed) for item in items])
 
     async with (
         serving(tmp_path, ScriptedWorker(wait)) as orchestrator,
@@ -105,6 +107,7 @@ async def test_changed_certificates_serve_new_connections_and_drop_no_stream(
         authority.issue("127.0.0.1", cert, key)
         second = await shown_certificate(orchestrator.address, authority.ca)
         assert second != first
+        assert await shown_certificate(orchestrator.http_address, authority.ca) == second
         go_on.set()
         rest = [event async for event in events]
     assert rest[-1].finished.state == Job.SUCCEEDED
