@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -27,18 +28,27 @@ _ALIVE_S = 15.0
 
 
 class Outbox:
-    """Collects what happens in one attempt, and gives it out as numbered events."""
+    """Collects what happens in one run of an attempt, and gives it out as numbered events.
 
-    def __init__(self, attempt_id: str, worker_id: str, interval_s: float = _INTERVAL_S) -> None:
-        self._interval_s = interval_s
+    pause_s: how long to wait with progress after something was told.
+    """
+
+    def __init__(
+        self,
+        attempt_id: str,
+        started: TaskStarted,
+        pause_s: Callable[[], float] = lambda: _INTERVAL_S,
+    ) -> None:
+        self._pause_s = pause_s
         self._attempt_id = attempt_id
+        self._run_id = uuid.uuid4().hex
         self._sequence = 0
         self._progress: dict[str, Progress] = {}
         self._ended: set[str] = set()
         self._urgent: deque[TaskEvent] = deque()
         self._changed = asyncio.Event()
-        self._told_at = 0.0
-        self._tell(started=TaskStarted(worker_id=worker_id))
+        self._next_at = 0.0
+        self._tell(started=started)
 
     def progress(self, item_id: str, progress: Progress) -> None:
         """Of an item that has ended nothing more is told: an input that it shares with others
@@ -72,17 +82,16 @@ class Outbox:
                 await self._pause()
             self._changed.clear()
             progress, self._progress = self._progress, {}
-            self._told_at = time.monotonic()
             urgent, self._urgent = self._urgent, deque()
             for event in [*urgent, *_progress_events(progress)]:
                 yield self._number(event)
                 if event.HasField("finished"):
                     return
+            self._next_at = time.monotonic() + self._pause_s()
 
     async def _pause(self) -> None:
         """Let a little more progress come together, unless something urgent does."""
-        deadline = self._told_at + self._interval_s
-        while not self._urgent and (left_s := deadline - time.monotonic()) > 0:
+        while not self._urgent and (left_s := self._next_at - time.monotonic()) > 0:
             self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), left_s)
@@ -92,6 +101,7 @@ class Outbox:
     def _number(self, event: TaskEvent) -> TaskEvent:
         self._sequence += 1
         event.attempt_id = self._attempt_id
+        event.run_id = self._run_id
         event.sequence = self._sequence
         event.event_time.GetCurrentTime()
         return event

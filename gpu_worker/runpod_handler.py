@@ -1,188 +1,170 @@
 """`python -m gpu_worker.runpod_handler`: a worker under RunPod's own loop.
 
-The work is done by our WorkerService in a child process, reached through the generated stub:
-so it starts while the SDK is still being imported, and a crash of either is told as one.
+The work is done by our WorkerService in a child process, reached through the generated stub: it
+starts first, while the SDK is still being imported. Without it this process is of no use.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import AsyncIterator
-from pathlib import Path
-from types import ModuleType
-from typing import Any
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
-import grpc
-from apigpu.worker.v1 import worker_service_pb2
-from apigpu.worker.v1.worker_service_pb2_grpc import WorkerServiceStub
-from google.protobuf import json_format
-
-from apigpu_common.errors import Unavailable
+# What takes time to import is imported once the child is on its way.
+from apigpu_common import __version__
 from apigpu_common.logs import set_up_logging
-from gpu_worker.outbox import Outbox
-from gpu_worker.settings import WorkerSettings
+from gpu_worker.media.launch import die_with_parent
 
-# Each event is a request to RunPod, and all of them together are the job's output there.
-_INTERVAL_S = 0.5
-# The worker enforces the limit itself; this only catches one that hangs.
-_LIMIT_MARGIN_S = 30.0
-_MESSAGE_BYTES = 8 * 1024 * 1024
+if TYPE_CHECKING:
+    from gpu_worker.relay import Relay
 
+_BEGAN_AT = time.monotonic()
+_START_TIMEOUT_S = 120.0
+_ASK_TIMEOUT_S = 10.0
 
 log = logging.getLogger(__name__)
 
 
-class Handler:
-    """Does RunPod jobs with the worker at `address`."""
+class WorkerProcess:
+    """The child that encodes. Use as `with`; it never outlives us."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self._calls: set[Any] = set()
+    def __init__(self) -> None:
+        # In no folder, so that nothing is left of it whatever happens.
+        self.address = f"unix-abstract:apigpu-{uuid.uuid4().hex}"
+        self._serves = threading.Event()
+        self._told: list[str] = []
+        command = [sys.executable, "-m", "gpu_worker", "--listen", self.address]
+        # In our process group: whoever kills that has killed all.
+        self._process = subprocess.Popen(
+            [*command, "--die-with-parent"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        threading.Thread(target=self._attend, daemon=True).start()
 
-    async def handle(self, job: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Yields TaskEvents in their JSON form; the last one is complete in itself.
+    def __enter__(self) -> WorkerProcess:
+        return self
 
-        Raises where the input is not a task: RunPod then tells the job as failed.
-        """
-        task = json_format.ParseDict(job["input"]["task"], worker_service_pb2.Task())
-        outbox = Outbox(task.attempt_id, os.environ.get("RUNPOD_POD_ID", "runpod"), _INTERVAL_S)
-        relay = asyncio.create_task(self._relay(task, outbox))
-        # The SDK's own task ends at once when it is cancelled, this generator only when it is
-        # collected: FFmpeg must not go on until then.
-        current = asyncio.current_task()
-        assert current is not None
-        current.add_done_callback(lambda _: relay.cancel())
-        async for event in outbox.events():
-            yield json_format.MessageToDict(event, preserving_proto_field_name=True)
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        self._process.wait()
 
-    async def _relay(self, task: worker_service_pb2.Task, outbox: Outbox) -> None:
-        """Pass the worker's events on, and tell of every item how it ended."""
-        results: dict[str, worker_service_pb2.ItemResult] = {}
-        lost = Unavailable("WORKER_LOST", "The worker was stopped in the middle of the work.")
-        try:
-            async for event in self._execute(task):
-                _pass_on(event, outbox, results)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-                lost = Unavailable("TASK_REFUSED", f"The worker refuses: {error.details()}")
-        except Exception:  # told as lost: an outbox without an end would seem alive for ever
-            log.exception("the events of %s cannot be passed on", task.attempt_id)
-        for item in task.items:
-            if item.id not in results:
-                results[item.id] = worker_service_pb2.ItemResult(
-                    item_id=item.id, error=lost.to_status()
-                )
-        outbox.finish([results[item.id] for item in task.items])
+    def wait_until_it_serves(self) -> None:
+        """Raises RuntimeError where it does not."""
+        self._serves.wait(_START_TIMEOUT_S)
+        if not self._told:
+            raise RuntimeError(f"the encoder process does not serve ({self._process.poll()})")
 
-    async def _execute(
-        self, task: worker_service_pb2.Task
-    ) -> AsyncIterator[worker_service_pb2.TaskEvent]:
-        """The worker's events. They end early where `stop` was called."""
-        async with grpc.aio.insecure_channel(
-            self._address, options=[("grpc.max_receive_message_length", _MESSAGE_BYTES)]
-        ) as channel:
-            call = WorkerServiceStub(channel).Execute(
-                worker_service_pb2.ExecuteRequest(task=task),
-                timeout=task.time_limit.ToTimedelta().total_seconds() + _LIMIT_MARGIN_S,
-                wait_for_ready=True,
+    def capacity(self) -> int:
+        """How many items it works on at the same time."""
+        import grpc
+        from apigpu.worker.v1 import worker_service_pb2
+        from apigpu.worker.v1.worker_service_pb2_grpc import WorkerServiceStub
+
+        with grpc.insecure_channel(self.address) as channel:
+            answer = WorkerServiceStub(channel).GetCapabilities(
+                worker_service_pb2.GetCapabilitiesRequest(), timeout=_ASK_TIMEOUT_S
             )
-            self._calls.add(call)
-            try:
-                async for event in call:
-                    yield event
-            except asyncio.CancelledError:
-                if not call.cancelled():  # not by `stop`: our own task is
-                    raise
-            finally:
-                call.cancel()
-                self._calls.discard(call)
+        return max(1, answer.max_parallel_items)
 
-    def stop(self) -> None:
-        """Stop all work now; the jobs end and say so."""
-        for call in list(self._calls):
-            call.cancel()
+    def _attend(self) -> None:
+        """Learn that it serves, and go when it goes: RunPod starts another worker."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("ready "):
+                self._told.append(line)
+                self._serves.set()
+        self._process.wait()
+        self._serves.set()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _pass_on(
-    event: worker_service_pb2.TaskEvent,
-    outbox: Outbox,
-    results: dict[str, worker_service_pb2.ItemResult],
-) -> None:
-    if event.HasField("progress"):
-        outbox.progress(event.progress.item_id, event.progress.progress)
-    elif event.HasField("result"):
-        results[event.result.item_id] = event.result
-        outbox.result(event.result)
-    elif event.HasField("finished"):
-        results.update({result.item_id: result for result in event.finished.results})
+class Ready:
+    """What the SDK asks before each poll for work; the first time, we get ready for it."""
+
+    def __init__(self, worker: WorkerProcess, relay: Relay) -> None:
+        self._worker = worker
+        self._relay = relay
+        self._capacity = 0
+
+    def concurrency(self, _: int) -> int:
+        """Jobs at a time: as many as the encoder has slots, always the same number, because
+        the SDK waits for all work to end before it changes it."""
+        if not self._capacity:
+            self._stop_at_once_on_signals()
+            self._capacity = self._worker.capacity()
+            log.info("ready after %.2f s", time.monotonic() - _BEGAN_AT)
+        return self._capacity
+
+    def _stop_at_once_on_signals(self) -> None:
+        """On SIGTERM the SDK lets running jobs end; ours end at once, to be done elsewhere."""
+        import asyncio
+
+        theirs = signal.getsignal(signal.SIGTERM)
+        loop = asyncio.get_running_loop()
+
+        def stop(number: int, frame: Any) -> None:
+            loop.call_soon_threadsafe(self._relay.stop)
+            if callable(theirs):
+                theirs(number, frame)
+
+        signal.signal(signal.SIGTERM, stop)
 
 
-def _serve(handler: Handler, concurrency: int) -> None:
-    # The SDK asks for the processor's name when it is imported, which takes a second.
-    cpuinfo = ModuleType("cpuinfo")
-    cpuinfo.get_cpu_info = dict  # type: ignore[attr-defined]
-    sys.modules.setdefault("cpuinfo", cpuinfo)
-    import runpod
+def _serve(worker: WorkerProcess) -> None:
+    from gpu_worker import runpod_sdk
 
-    async def handle(job: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        _chain_signals(handler)
-        async for event in handler.handle(job):
-            yield event
+    runpod = runpod_sdk.load()
+    from apigpu.worker.v1.worker_service_pb2 import TaskStarted
 
+    from gpu_worker.relay import Relay
+
+    started = TaskStarted(
+        worker_id=os.environ.get("RUNPOD_POD_ID", "runpod"), gpu=_gpu(), version=__version__
+    )
+    relay = Relay(worker.address, started)
+
+    @runpod.serverless.register_fitness_check  # type: ignore[untyped-decorator]
+    def encoder_process_serves() -> None:
+        worker.wait_until_it_serves()
+        started.start_up_time.FromMilliseconds(int((time.monotonic() - _BEGAN_AT) * 1000))
+
+    # The SDK's process of pings would tell of us as alive, had we been killed.
+    parent = os.getpid()
+    os.register_at_fork(after_in_child=lambda: die_with_parent(parent))
     runpod.serverless.start(
         {
-            "handler": handle,
+            "handler": relay.handle,
             "return_aggregate_stream": True,
-            "concurrency_modifier": lambda _: concurrency,
+            "concurrency_modifier": Ready(worker, relay).concurrency,
         }
     )
+    runpod_sdk.give_back_what_never_ran()
 
 
-def _chain_signals(handler: Handler) -> None:
-    """On SIGTERM the SDK lets running jobs end; ours end at once, to be done elsewhere."""
-    theirs = signal.getsignal(signal.SIGTERM)
-    if getattr(theirs, "ours", False):
-        return
-    loop = asyncio.get_running_loop()
-
-    def stop(number: int, frame: Any) -> None:
-        loop.call_soon_threadsafe(handler.stop)
-        if callable(theirs):
-            theirs(number, frame)
-
-    stop.ours = True  # type: ignore[attr-defined]
-    signal.signal(signal.SIGTERM, stop)
-
-
-def _go_along(worker: subprocess.Popen[bytes]) -> None:
-    """Without its worker this process is of no use: RunPod starts another."""
-    worker.wait()
-    os.kill(os.getpid(), signal.SIGTERM)
+def _gpu() -> str:
+    """As RunPod calls it, in the address where we ask for work."""
+    query = parse_qs(urlsplit(os.environ.get("RUNPOD_WEBHOOK_GET_JOB", "")).query)
+    return query.get("gpu", [""])[0]
 
 
 def main() -> int:
-    settings = WorkerSettings()
-    set_up_logging(settings.log_level)  # before the SDK, which would set it up its way
-    with tempfile.TemporaryDirectory(prefix="apigpu-") as folder:
-        address = f"unix:{Path(folder) / 'worker.sock'}"
-        command = [sys.executable, "-m", "gpu_worker", "--listen", address, "--die-with-parent"]
-        # In our process group: whoever kills that has killed all.
-        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        threading.Thread(target=_go_along, args=(worker,), daemon=True).start()
-        try:
-            _serve(Handler(address), settings.max_parallel_items)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                worker.terminate()
-            worker.wait()
+    # The first process of a container has no default for it; the SDK sets its own, later.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with WorkerProcess() as worker:
+        # Before the SDK, which would set it up its way.
+        set_up_logging(os.environ.get("APIGPU_WORKER_LOG_LEVEL", "INFO"))
+        _serve(worker)
     return 0
 
 

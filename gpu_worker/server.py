@@ -84,7 +84,7 @@ async def _serve(service: WorkerService, listen: str) -> tuple[grpc.aio.Server, 
     port = server.add_insecure_port(listen)
     await status.open()
     await server.start()
-    address = listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+    address = listen if listen.startswith("unix") else f"{listen.rpartition(':')[0]}:{port}"
     return server, status, address
 
 

@@ -14,7 +14,13 @@ from apigpu.video.v1 import job_pb2, video_service_pb2
 from apigpu.video.v1.job_pb2 import Progress
 from apigpu.video.v1.operations_pb2 import MediaSource
 from apigpu.worker.v1 import worker_service_pb2
-from apigpu.worker.v1.worker_service_pb2 import ItemResult, Task, TaskEvent, TaskItem
+from apigpu.worker.v1.worker_service_pb2 import (
+    ItemResult,
+    Task,
+    TaskEvent,
+    TaskItem,
+    TaskStarted,
+)
 from apigpu.worker.v1.worker_service_pb2_grpc import WorkerServiceServicer
 from google.rpc import code_pb2
 
@@ -57,7 +63,7 @@ class WorkerService(WorkerServiceServicer):
     async def Execute(
         self, request: worker_service_pb2.ExecuteRequest, context: Context
     ) -> AsyncIterator[TaskEvent]:
-        outbox = Outbox(request.task.attempt_id, self._worker_id)
+        outbox = Outbox(request.task.attempt_id, TaskStarted(worker_id=self._worker_id))
         work = asyncio.create_task(self._work(request.task, outbox))
         try:
             async for event in outbox.events():

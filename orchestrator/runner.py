@@ -43,7 +43,7 @@ class _Attempt:
     task: Task
     job: Job
     file_ids: dict[str, str]  # by item id
-    last_sequence: int = 0
+    last_sequences: dict[str, int] = field(default_factory=dict)  # by run
     pending: dict[str, Progress] = field(default_factory=dict)
     flushed_at: float = 0.0
     # Why items are not done, where another attempt may help.
@@ -199,9 +199,10 @@ class TaskRunner:
         )
 
     async def _apply(self, attempt: _Attempt, event: worker.TaskEvent) -> None:
-        if event.attempt_id != attempt.id or event.sequence <= attempt.last_sequence:
+        last_sequence = attempt.last_sequences.get(event.run_id, 0)
+        if event.attempt_id != attempt.id or event.sequence <= last_sequence:
             return  # of another attempt, or seen before
-        attempt.last_sequence = event.sequence
+        attempt.last_sequences[event.run_id] = event.sequence
         kind = event.WhichOneof("event")
         if kind == "started":
             worker_id = event.started.worker_id

@@ -15,15 +15,19 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 
-def main() -> None:
-    parent, cpu_s, memory_bytes, file_bytes = (int(value) for value in sys.argv[1:5])
+def die_with_parent(parent: int) -> None:
+    """Die with the process `parent`, our own, even when it is killed with -9."""
     if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        # Die with the worker, even when it is killed with -9.
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit(1)  # it died before we asked to be told
+
+
+def main() -> None:
+    parent, cpu_s, memory_bytes, file_bytes = (int(value) for value in sys.argv[1:5])
+    die_with_parent(parent)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     for kind, value in (
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_AS, memory_bytes),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apigpu.video.v1.job_pb2 import Progress
-from apigpu.worker.v1.worker_service_pb2 import ItemResult, TaskEvent
+from apigpu.worker.v1.worker_service_pb2 import ItemResult, TaskEvent, TaskStarted
 
 from gpu_worker.outbox import Outbox
 
@@ -13,7 +13,7 @@ def percents(events: list[TaskEvent], item_id: str) -> list[float]:
 
 
 async def test_a_slow_reader_gets_the_newest_progress_and_every_result() -> None:
-    outbox = Outbox("t-1", "worker")
+    outbox = Outbox("t-1", TaskStarted(worker_id="worker"))
     events = outbox.events()
     told = [await anext(events)]
     for number in range(1000):  # while the reader is away
@@ -36,7 +36,7 @@ async def test_a_slow_reader_gets_the_newest_progress_and_every_result() -> None
 
 
 async def test_of_an_item_that_has_ended_nothing_more_is_told() -> None:
-    outbox = Outbox("t-1", "worker")
+    outbox = Outbox("t-1", TaskStarted(worker_id="worker"))
     events = outbox.events()
     outbox.result(ItemResult(item_id="a"))
     kinds = [(await anext(events)).WhichOneof("event") for _ in range(2)]

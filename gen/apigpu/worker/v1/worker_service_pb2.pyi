@@ -211,6 +211,7 @@ class TaskEvent(_message.Message):
     ATTEMPT_ID_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     STARTED_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
@@ -219,8 +220,12 @@ class TaskEvent(_message.Message):
     attempt_id: _builtins.str
     """The attempt that it belongs to."""
     sequence: _builtins.int
-    """Place in the attempt's story: 1, 2, 3 ... An event that arrives late or twice is
-    known by it.
+    """Place in the run's story: 1, 2, 3 ... An event that arrives late or twice is known
+    by it.
+    """
+    run_id: _builtins.str
+    """The run of the attempt that it belongs to. RunPod may give an attempt to two workers,
+    one after the other or at once: each of them tells its own story, from 1.
     """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
@@ -252,6 +257,7 @@ class TaskEvent(_message.Message):
         attempt_id: _builtins.str = ...,
         sequence: _builtins.int = ...,
         event_time: _timestamp_pb2.Timestamp | None = ...,
+        run_id: _builtins.str = ...,
         started: Global___TaskStarted | None = ...,
         progress: Global___ItemProgress | None = ...,
         result: Global___ItemResult | None = ...,
@@ -260,7 +266,7 @@ class TaskEvent(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "event", b"event", "event_time", b"event_time", "finished", b"finished", "progress", b"progress", "result", b"result", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "attempt_id", b"attempt_id", "event", b"event", "event_time", b"event_time", "finished", b"finished", "progress", b"progress", "result", b"result", "sequence", b"sequence", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "attempt_id", b"attempt_id", "event", b"event", "event_time", b"event_time", "finished", b"finished", "progress", b"progress", "result", b"result", "run_id", b"run_id", "sequence", b"sequence", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "progress", "result", "finished", "alive"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
