@@ -43,6 +43,7 @@ check: .venv/ok contract ## contract, formatting, lint, types, architecture
 	@mypy
 	@lint-imports
 	@python tools/settings_table.py --check
+	@python tools/states_page.py --check
 	@! command -v hadolint >/dev/null || hadolint --ignore DL3008 docker/*.Dockerfile
 
 .proto-deps/ok: requirements-dev.txt tools/proto_deps.py | .venv/ok
@@ -55,10 +56,11 @@ contract: .proto-deps/ok
 	@buf breaking proto --against proto/released.binpb
 	@python tools/generate.py --check
 
-gen: .proto-deps/ok ## regenerate gen/ from proto/, and docs/configuration.md from the settings
+gen: .proto-deps/ok ## regenerate gen/ from proto/, and pages of docs/ from the code
 	@buf format -w proto
 	@python tools/generate.py
 	@python tools/settings_table.py
+	@python tools/states_page.py
 
 LOCK = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 lock: .venv/ok ## resolve the dependencies anew

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from apigpu_common.errors import InvalidInput, PreconditionFailed, ServiceError
 from orchestrator import ids
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.files import FileStorage
-from orchestrator.jobs import sources
+from orchestrator.jobs import request, sources
 from orchestrator.jobs.effort import item_efforts_s
 from orchestrator.jobs.filters import Condition
 from orchestrator.jobs.machine import JobMachine, is_final, item_ids
@@ -89,8 +88,10 @@ class Engine:
         """Accept a job, or find the one that `request_id` made before."""
         await self._check_files(spec)
         job_id = ids.new_id()
-        machine = JobMachine.create(spec, ids.job_name(job_id), datetime.now(UTC))
-        fingerprint = _fingerprint(spec)
+        limits = self._settings.queue_time_limit_s, self._settings.run_time_limit_s
+        accepted = request.with_defaults(spec, *limits)
+        machine = JobMachine.create(accepted, ids.job_name(job_id), datetime.now(UTC))
+        fingerprint = request.fingerprint(spec)
         new = NewJob(
             id=job_id,
             job=machine.job,
@@ -268,12 +269,3 @@ class Engine:
                     f"{name} is not there (any more): upload it first.",
                     field=f"{path}.file",
                 )
-
-
-def _fingerprint(spec: Job) -> bytes:
-    """Equal for requests that ask for the same."""
-    asked = Job(labels=spec.labels)
-    operation = spec.WhichOneof("operation")
-    assert operation is not None
-    getattr(asked, operation).CopyFrom(getattr(spec, operation))
-    return hashlib.sha256(asked.SerializeToString(deterministic=True)).digest()

@@ -20,7 +20,7 @@ from orchestrator.files import FileStorage, Written
 from orchestrator.jobs import blame, limits, naming, sources
 from orchestrator.jobs.effort import item_efforts_s
 from orchestrator.jobs.machine import JobMachine
-from orchestrator.jobs.tasks import RetryPolicy
+from orchestrator.jobs.tasks import RetryPolicy, next_attempt
 from orchestrator.ledger import Ledger
 from orchestrator.store.interface import Store, StoredFile, Task
 
@@ -77,13 +77,11 @@ class TaskRunner:
         job = await self._end_lost(job, task)
         machine = JobMachine(job)
         item_ids = machine.unfinished(task.item_ids)
-        made = machine.attempts(task.id)
-        record = Attempt(id=f"{task.id}-{len(made) + 1}")
-        if made and not made[-1].HasField("end_time"):
-            record = made.pop()  # it went on while nobody followed it
+        following = next_attempt(task.id, machine.attempts(task.id))
+        record = following.record
         attempt = _Attempt(
             record.id,
-            1 + sum(not one.handed_over for one in made),
+            following.number,
             record,
             task,
             job,
@@ -228,7 +226,7 @@ class TaskRunner:
             pending, attempt.pending = attempt.pending, {}
             await self._ledger.step(
                 attempt.task.job_id,
-                lambda machine, at: machine.items_progressed(pending, at),
+                lambda machine, at: machine.items_progressed(attempt.id, pending, at),
             )
 
     async def _result(self, attempt: _Attempt, result: worker.ItemResult) -> None:
@@ -273,16 +271,16 @@ class TaskRunner:
         )
         await self._ledger.step(
             attempt.task.job_id,
-            lambda machine, at: machine.item_succeeded(item_id, told, at),
+            lambda machine, at: machine.item_succeeded(attempt.id, item_id, told, at),
             [file],
         )
 
     async def _fail(self, attempt: _Attempt, item_id: str, error: status_pb2.Status) -> None:
         attempt.file_ids.pop(item_id)
-        index = next(item.index for item in attempt.job.items if item.id == item_id)
-        told = blame.in_request(error, index)
+        told = _blame(attempt, item_id, error)
         await self._ledger.step(
-            attempt.task.job_id, lambda machine, at: machine.item_failed(item_id, told, at)
+            attempt.task.job_id,
+            lambda machine, at: machine.item_failed(attempt.id, item_id, told, at),
         )
 
     async def _settle(self, attempt: _Attempt, owner: str, failure: status_pb2.Status) -> None:
@@ -290,16 +288,17 @@ class TaskRunner:
         task = attempt.task
         left = {item_id: attempt.broken.get(item_id, failure) for item_id in attempt.file_ids}
         delay_s = self._retry.backoff_s(attempt.number)
-        await self._end(task.job_id, attempt.id, next(iter(left.values()), None))
-        if any(is_retryable(error) for error in left.values()) and delay_s is not None:
-            await self._requeue(task.job_id, [i for i, e in left.items() if is_retryable(e)])
-            for item_id in [i for i, e in left.items() if not is_retryable(e)]:
-                await self._fail(attempt, item_id, left[item_id])
+        again = [i for i, e in left.items() if is_retryable(e) and delay_s is not None]
+        failed = {i: _blame(attempt, i, e) for i, e in left.items() if i not in again}
+        error = next(iter(left.values()), None)
+        await self._ledger.step(
+            task.job_id,
+            lambda machine, at: machine.attempt_broke(attempt.id, error, failed, again, at),
+        )
+        if again and delay_s is not None:
             await self._store.requeue_task(owner, task.id, delay_s)
-            return
-        for item_id, error in left.items():
-            await self._fail(attempt, item_id, error)
-        await self._store.finish_task(owner, task.id)
+        else:
+            await self._store.finish_task(owner, task.id)
 
     async def _requeue(self, job_id: str, item_ids: list[str]) -> Job:
         return await self._ledger.step(
@@ -320,3 +319,9 @@ class TaskRunner:
         operation = job.WhichOneof("operation")
         source = getattr(getattr(job, operation or ""), "video", operations_pb2.MediaSource())
         return await self._store.get_file(ids.id_of(source.file)) if source.file else None
+
+
+def _blame(attempt: _Attempt, item_id: str, error: status_pb2.Status) -> status_pb2.Status:
+    """The error of an item, about the request as the caller wrote it."""
+    index = next(item.index for item in attempt.job.items if item.id == item_id)
+    return blame.in_request(error, index)

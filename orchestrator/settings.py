@@ -124,6 +124,19 @@ class Settings(SecuritySettings):
     max_attempts: int = Field(
         default=3, gt=0, description="Tries at one task before what is left of it fails."
     )
+    queue_time_limit_s: float = Field(
+        default=24 * 3600.0,
+        gt=0,
+        le=7 * 24 * 3600,
+        description="Longest wait of a job for a worker to begin with it, in seconds, where the"
+        " job does not say otherwise.",
+    )
+    run_time_limit_s: float = Field(
+        default=24 * 3600.0,
+        gt=0,
+        le=7 * 24 * 3600,
+        description="Longest run of a job, in seconds, where it does not say otherwise.",
+    )
     task_time_limit_s: float = Field(
         default=6 * 3600.0, gt=0, description="Longest run of one attempt, in seconds."
     )

@@ -1,11 +1,6 @@
 """The job state machine: every change of a job happens here, and each change is an event.
 
-    QUEUED -> RUNNING -> SUCCEEDED | PARTIALLY_SUCCEEDED | FAILED
-       |         |
-       +---------+-----> CANCELLING -> CANCELLED
-
-Items: QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED, and RUNNING -> QUEUED when an
-attempt broke and another follows. Final states are final: what comes later changes nothing.
+What may follow what stands in `states`; whatever is not allowed there changes nothing.
 Pure: the caller gives the time and stores what comes back.
 """
 
@@ -19,14 +14,14 @@ from apigpu.video.v1.job_pb2 import Attempt, Item, Job, JobEvent, Progress
 from google.protobuf import timestamp_pb2
 from google.rpc import status_pb2
 
+from orchestrator.jobs import deadlines, states
 from orchestrator.jobs import progress as rollup
-
-FINAL_JOB_STATES = frozenset({Job.SUCCEEDED, Job.PARTIALLY_SUCCEEDED, Job.FAILED, Job.CANCELLED})
-FINAL_ITEM_STATES = frozenset({Item.SUCCEEDED, Item.FAILED, Item.CANCELLED})
+from orchestrator.jobs.request import asked
+from orchestrator.jobs.states import ItemCause, JobCause
 
 
 def is_final(job: Job) -> bool:
-    return job.state in FINAL_JOB_STATES
+    return states.JOB.is_final(job.state)
 
 
 def item_ids(spec: Job) -> list[str]:
@@ -42,29 +37,43 @@ class JobMachine:
     The job is changed in place; `job.last_sequence` counts the events.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, expected_s: float | None = None) -> None:
+        """expected_s: how long the whole job takes, by history."""
         self.job = job
+        self._expected_s = expected_s
         self._events: list[JobEvent] = []
         self._items = {item.id: item for item in job.items}
 
     @classmethod
     def create(cls, spec: Job, name: str, now: datetime) -> JobMachine:
-        """Accept `spec` (its operation and labels) as a new job called `name`."""
-        job = Job(name=name, labels=spec.labels, state=Job.QUEUED, create_time=_timestamp(now))
-        operation = spec.WhichOneof("operation")
-        assert operation is not None  # a rule of the contract
-        getattr(job, operation).CopyFrom(getattr(spec, operation))
+        """Accept what `spec` asks for as a new job called `name`."""
+        return cls._begin(asked(spec), name, now, {})
+
+    @classmethod
+    def retry(cls, ended: Job, name: str, now: datetime) -> JobMachine:
+        """A new job that makes what `ended` has not made, and carries over what it has."""
+        job = asked(ended)
+        job.retry_of = ended.name
+        outputs = {item.id: item.output for item in ended.items if item.state == Item.SUCCEEDED}
+        return cls._begin(job, name, now, outputs)
+
+    @classmethod
+    def _begin(
+        cls, job: Job, name: str, now: datetime, made: Mapping[str, job_pb2.Output]
+    ) -> JobMachine:
+        job.name, job.state = name, states.JOB.initial
+        job.create_time.CopyFrom(_timestamp(now))
         job.progress.stage = job_pb2.STAGE_QUEUED
-        for index, item_id in enumerate(item_ids(spec)):
-            job.items.add(
-                id=item_id,
-                index=index,
-                state=Item.QUEUED,
-                progress=Progress(stage=job_pb2.STAGE_QUEUED),
-            )
+        for index, item_id in enumerate(item_ids(job)):
+            item = job.items.add(id=item_id, index=index, state=states.ITEM.initial)
+            item.progress.stage = job_pb2.STAGE_QUEUED
+            if item_id in made:
+                item.state, item.carried_over = Item.SUCCEEDED, True
+                _has_output(item, made[item_id])
+        job.progress.CopyFrom(rollup.roll_up(job, elapsed_s=0.0))
+        job.item_counts.CopyFrom(rollup.count(job))
         machine = cls(job)
-        event = machine._event(now)
-        event.created.CopyFrom(job)
+        machine._event(now).created.CopyFrom(job)
         return machine
 
     def take_events(self) -> list[JobEvent]:
@@ -75,7 +84,7 @@ class JobMachine:
     def unfinished(self, ids: Iterable[str]) -> list[str]:
         """Those of `ids` that have no final state yet."""
         return [
-            i for i in ids if i in self._items and self._items[i].state not in FINAL_ITEM_STATES
+            i for i in ids if i in self._items and not states.ITEM.is_final(self._items[i].state)
         ]
 
     def attempts(self, task_id: str) -> list[Attempt]:
@@ -84,13 +93,13 @@ class JobMachine:
 
     def open_attempts(self, task_id: str) -> list[Attempt]:
         """Those of them that have not ended."""
-        return [a for a in self.attempts(task_id) if not a.HasField("end_time")]
+        return [a for a in self.attempts(task_id) if self._open_attempt(a.id) is not None]
 
     def attempt_begun(
         self, attempt_id: str, item_ids: Sequence[str], backend: str, now: datetime
     ) -> None:
         """Somebody is about to have the items done."""
-        if is_final(self.job):
+        if is_final(self.job) or self._attempt(attempt_id) is not None:
             return
         attempt = self.job.attempts.add(id=attempt_id, item_ids=item_ids, backend=backend)
         attempt.create_time.CopyFrom(_timestamp(now))
@@ -121,133 +130,176 @@ class JobMachine:
             attempt.error.CopyFrom(error)
         self._event(now).attempt.CopyFrom(attempt)
 
+    def attempt_broke(
+        self,
+        attempt_id: str,
+        error: status_pb2.Status | None,
+        failed: Mapping[str, status_pb2.Status],
+        again: Iterable[str],
+        now: datetime,
+    ) -> None:
+        """An attempt is over, and not all of its items have a result.
+
+        error: why it broke, if it did. failed: items that no attempt follows for, with
+        their errors; again: items that another one follows for.
+        """
+        known = self._attempt(attempt_id)
+        if known is not None and known.HasField("end_time"):
+            return  # somebody else has ended it: what is left is theirs
+        self.attempt_ended(attempt_id, error, now)
+        self.items_requeued(again, now)
+        for item_id, why in failed.items():
+            self._give_up(item_id, why, now)
+
     def start(self, attempt_id: str, worker_id: str, now: datetime) -> None:
         """A worker has begun with a part of the job."""
         attempt = self._open_attempt(attempt_id)
         if attempt is not None and attempt.worker_id != worker_id:
             attempt.worker_id = worker_id
             self._event(now).attempt.CopyFrom(attempt)
-        if self.job.state == Job.QUEUED:
+        if states.JOB.follow(self.job.state, JobCause.BEGUN) is not None:
             self.job.start_time.CopyFrom(_timestamp(now))
             self.job.progress.stage = job_pb2.STAGE_STARTING
-            self._enter(Job.RUNNING, now)
+            self._move(JobCause.BEGUN, now)
 
-    def items_progressed(self, progress: Mapping[str, Progress], now: datetime) -> None:
+    # What an attempt tells counts while the attempt is open: others may be at its items since.
+
+    def items_progressed(
+        self, attempt_id: str, progress: Mapping[str, Progress], now: datetime
+    ) -> None:
         """A worker tells how far items are, by id. What would go back is not told on."""
+        if self._open_attempt(attempt_id) is None:
+            return
         for item_id, told in progress.items():
-            item = self._open_item(item_id)
-            if item is None:
-                continue
-            percent = rollup.advance(item.progress.percent, told.percent)
-            item.state = Item.RUNNING
-            item.progress.CopyFrom(told)
-            item.progress.percent = percent
-            self._item_changed(item, now)
+            item = self._move_item(item_id, ItemCause.PROGRESSED)
+            if item is not None:
+                percent = rollup.advance(item.progress.percent, told.percent)
+                item.progress.CopyFrom(told)
+                item.progress.percent = percent
+                self._item_changed(item, now)
 
-    def item_succeeded(self, item_id: str, output: job_pb2.Output, now: datetime) -> None:
-        item = self._open_item(item_id)
-        if item is None:
+    def item_succeeded(
+        self, attempt_id: str, item_id: str, output: job_pb2.Output, now: datetime
+    ) -> None:
+        if self._open_attempt(attempt_id) is None:
             return
-        item.output.CopyFrom(output)
-        item.ClearField("error")
-        item.progress.CopyFrom(
-            Progress(
-                stage=job_pb2.STAGE_FINISHED,
-                percent=100,
-                frames_done=output.frame_count,
-                frames_total=output.frame_count,
-            )
-        )
-        self._item_ended(item, Item.SUCCEEDED, now)
+        item = self._move_item(item_id, ItemCause.DELIVERED)
+        if item is not None:
+            item.ClearField("error")
+            _has_output(item, output)
+            self._item_ended(item, now)
 
-    def item_failed(self, item_id: str, error: status_pb2.Status, now: datetime) -> None:
-        item = self._open_item(item_id)
-        if item is None:
-            return
-        item.error.CopyFrom(error)
-        self._item_ended(item, Item.FAILED, now)
+    def item_failed(
+        self, attempt_id: str, item_id: str, error: status_pb2.Status, now: datetime
+    ) -> None:
+        if self._open_attempt(attempt_id) is not None:
+            self._give_up(item_id, error, now)
 
     def items_requeued(self, ids: Iterable[str], now: datetime) -> None:
         """The attempt at these items broke; another one follows."""
         for item_id in ids:
-            item = self._open_item(item_id)
-            if item is None or item.state == Item.QUEUED:
-                continue
-            item.state = Item.QUEUED
-            item.progress.CopyFrom(
-                Progress(stage=job_pb2.STAGE_QUEUED, percent=item.progress.percent)
-            )
-            self._item_changed(item, now)
+            item = self._move_item(item_id, ItemCause.REQUEUED)
+            if item is not None:
+                item.progress.CopyFrom(
+                    Progress(stage=job_pb2.STAGE_QUEUED, percent=item.progress.percent)
+                )
+                self._item_changed(item, now)
 
     def request_cancel(self, now: datetime) -> None:
         """Someone wants the job stopped."""
-        if self.job.state in (Job.QUEUED, Job.RUNNING):
-            self._enter(Job.CANCELLING, now)
+        self._move(JobCause.CANCEL_ASKED, now)
 
     def cancelled(self, error: status_pb2.Status, now: datetime) -> None:
         """Nothing works on the job any more."""
-        if self.job.state != Job.CANCELLING:
+        if states.JOB.follow(self.job.state, JobCause.STOPPED) is None:
             return
-        for item in self.job.items:
-            if item.state not in FINAL_ITEM_STATES:
-                item.state = Item.CANCELLED
+        for item_id in self.unfinished(self._items):
+            item = self._move_item(item_id, ItemCause.JOB_STOPPED)
+            if item is not None:
                 _stop_clock(item.progress)
                 self._item_changed(item, now)
         self.job.error.CopyFrom(error)
-        self._finish(Job.CANCELLED, now, attempt_error=error)
+        self._finish(JobCause.STOPPED, now, error)
+
+    def expire(self, now: datetime) -> None:
+        """A time limit may have passed: what is not done by then has failed."""
+        error = deadlines.passed(self.job, now)
+        if error is None:
+            return
+        # Nobody shall go on with it: the attempts break before the items end the job.
+        for attempt in self.job.attempts:
+            self.attempt_ended(attempt.id, error, now)
+        for item_id in self.unfinished(self._items):
+            self._give_up(item_id, error, now)
+
+    def _attempt(self, attempt_id: str) -> Attempt | None:
+        return next((a for a in self.job.attempts if a.id == attempt_id), None)
 
     def _open_attempt(self, attempt_id: str) -> Attempt | None:
-        open_ones = (a for a in self.job.attempts if not a.HasField("end_time"))
-        return next((a for a in open_ones if a.id == attempt_id), None)
-
-    def _open_item(self, item_id: str) -> Item | None:
-        item = self._items.get(item_id)
-        if item is None or item.state in FINAL_ITEM_STATES or is_final(self.job):
+        attempt = self._attempt(attempt_id)
+        if attempt is None or states.ATTEMPT.is_final(states.attempt_state(attempt)):
             return None
+        return attempt
+
+    def _give_up(self, item_id: str, error: status_pb2.Status, now: datetime) -> None:
+        item = self._move_item(item_id, ItemCause.GIVEN_UP)
+        if item is not None:
+            item.error.CopyFrom(error)
+            self._item_ended(item, now)
+
+    def _move_item(self, item_id: str, cause: ItemCause) -> Item | None:
+        """The item in its new state, or None where `cause` changes nothing."""
+        item = self._items.get(item_id)
+        if item is None or is_final(self.job):
+            return None
+        after = states.ITEM.follow(item.state, cause)
+        if after is None:
+            return None
+        item.state = after
         return item
 
-    def _item_ended(self, item: Item, state: Item.State.ValueType, now: datetime) -> None:
-        item.state = state
+    def _item_ended(self, item: Item, now: datetime) -> None:
         _stop_clock(item.progress)
         self._item_changed(item, now)
-        if self.job.state != Job.CANCELLING and not self.unfinished(self._items):
-            self._finish_by_items(now)
-
-    def _finish_by_items(self, now: datetime) -> None:
-        succeeded = sum(item.state == Item.SUCCEEDED for item in self.job.items)
+        if self.unfinished(self._items):
+            return
+        succeeded = self.job.item_counts.succeeded
         if succeeded == len(self.job.items):
-            self._finish(Job.SUCCEEDED, now)
+            self._finish(JobCause.ALL_SUCCEEDED, now)
         elif succeeded:
-            self._finish(Job.PARTIALLY_SUCCEEDED, now)
+            self._finish(JobCause.SOME_SUCCEEDED, now)
         else:
-            first = next(item for item in self.job.items if item.state == Item.FAILED)
-            self.job.error.CopyFrom(first.error)
-            self._finish(Job.FAILED, now)
+            self._finish(JobCause.NONE_SUCCEEDED, now)
 
     def _finish(
-        self,
-        state: Job.State.ValueType,
-        now: datetime,
-        attempt_error: status_pb2.Status | None = None,
+        self, cause: JobCause, now: datetime, attempt_error: status_pb2.Status | None = None
     ) -> None:
+        after = states.JOB.follow(self.job.state, cause)
+        if after is None:  # being cancelled: that ends it when nobody works on it any more
+            return
         # Nothing is told after the end: what is still open ends with the job.
         for attempt in self.job.attempts:
             self.attempt_ended(attempt.id, attempt_error, now)
-        self.job.state = state
+        if cause is JobCause.NONE_SUCCEEDED:
+            first = next(item for item in self.job.items if item.state == Item.FAILED)
+            self.job.error.CopyFrom(first.error)
+        self.job.state = after
         self.job.end_time.CopyFrom(_timestamp(now))
         self.job.progress.CopyFrom(rollup.roll_up(self.job, elapsed_s=0.0))
         _stop_clock(self.job.progress)
-        event = self._event(now)
-        event.finished.CopyFrom(self.job)
+        self._event(now).finished.CopyFrom(self.job)
 
     def _item_changed(self, item: Item, now: datetime) -> None:
         elapsed_s = now.timestamp() - _seconds(self.job.start_time)
-        self.job.progress.CopyFrom(rollup.roll_up(self.job, elapsed_s))
+        self.job.item_counts.CopyFrom(rollup.count(self.job))
+        self.job.progress.CopyFrom(rollup.roll_up(self.job, elapsed_s, self._expected_s))
         self._event(now).item.CopyFrom(item)
 
-    def _enter(self, state: Job.State.ValueType, now: datetime) -> None:
-        previous, self.job.state = self.job.state, state
-        self._event(now).state_changed.previous_state = previous
+    def _move(self, cause: JobCause, now: datetime) -> None:
+        after = states.JOB.follow(self.job.state, cause)
+        if after is not None:
+            previous, self.job.state = self.job.state, after
+            self._event(now).state_changed.previous_state = previous
 
     def _event(self, now: datetime) -> JobEvent:
         self.job.last_sequence += 1
@@ -260,6 +312,14 @@ class JobMachine:
         )
         self._events.append(event)
         return event
+
+
+def _has_output(item: Item, output: job_pb2.Output) -> None:
+    item.output.CopyFrom(output)
+    frames = output.frame_count
+    item.progress.CopyFrom(
+        Progress(stage=job_pb2.STAGE_FINISHED, percent=100, frames_done=frames, frames_total=frames)
+    )
 
 
 def _stop_clock(progress: Progress) -> None:

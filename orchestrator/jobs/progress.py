@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from apigpu.video.v1.job_pb2 import Item, Job, Progress
+from collections import Counter
 
-# Below this, the speed so far says too little about the time left.
-_MIN_PERCENT_FOR_ESTIMATE = 2.0
+from apigpu.video.v1.job_pb2 import Item, ItemCounts, Job, Progress
+
+from orchestrator.jobs.estimates import left_s
 
 
 def advance(shown: float, reported: float) -> float:
@@ -15,11 +16,12 @@ def advance(shown: float, reported: float) -> float:
     return max(shown, min(max(reported, 0.0), 100.0))
 
 
-def roll_up(job: Job, elapsed_s: float) -> Progress:
+def roll_up(job: Job, elapsed_s: float, expected_s: float | None = None) -> Progress:
     """The job's progress after its items have moved, `elapsed_s` seconds after its start.
 
-    Items weigh as much as the media they make. A job that FAILED or was CANCELLED stays
-    where it was: it has not come to 100 %.
+    expected_s: how long it takes from start to end, by history. Items weigh as much as the
+    media they make. A job that FAILED or was CANCELLED stays where it was: it has not come
+    to 100 %.
     """
     weights = _weights(job)
     done = sum(w * item.progress.percent for w, item in zip(weights, job.items, strict=True))
@@ -35,10 +37,23 @@ def roll_up(job: Job, elapsed_s: float) -> Progress:
         fps=sum(p.fps for p in running),
         speed=sum(p.speed for p in running),
     )
-    if job.state == Job.RUNNING and progress.percent >= _MIN_PERCENT_FOR_ESTIMATE:
-        left_s = elapsed_s * (100.0 - progress.percent) / progress.percent
-        progress.time_left.FromMilliseconds(max(0, round(left_s * 1000)))
+    remaining_s = left_s(expected_s, elapsed_s, progress.percent)
+    if job.state == Job.RUNNING and remaining_s is not None:
+        progress.time_left.FromMilliseconds(max(0, round(remaining_s * 1000)))
     return progress
+
+
+def count(job: Job) -> ItemCounts:
+    """How many items are in which state."""
+    counts = Counter(item.state for item in job.items)
+    return ItemCounts(
+        total=len(job.items),
+        queued=counts[Item.QUEUED],
+        running=counts[Item.RUNNING],
+        succeeded=counts[Item.SUCCEEDED],
+        failed=counts[Item.FAILED],
+        cancelled=counts[Item.CANCELLED],
+    )
 
 
 def _weights(job: Job) -> list[float]:

@@ -1,17 +1,17 @@
-"""The state machine: whatever comes, in whatever order, the story stays true."""
+"""The state machine by example; test_story.py has it meet whatever may come."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
 from apigpu.video.v1 import job_pb2
-from apigpu.video.v1.job_pb2 import Item, Job, JobEvent, Progress
-from google.rpc import status_pb2
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from apigpu.video.v1.job_pb2 import Item, Job, Progress
+from google.rpc import error_details_pb2, status_pb2
 
-from orchestrator.jobs.machine import FINAL_ITEM_STATES, JobMachine, is_final
-from tests.requests import pictures
+from orchestrator.jobs import deadlines
+from orchestrator.jobs.machine import JobMachine, is_final
+from orchestrator.jobs.request import fingerprint, with_defaults
+from tests.requests import pictures, seconds
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ATTEMPT = "t-1"
@@ -20,6 +20,13 @@ ERROR = status_pb2.Status(code=3, message="bad picture")
 
 def machine(*ids: str) -> JobMachine:
     return JobMachine.create(pictures(*ids), "jobs/1", NOW)
+
+
+def started(*ids: str) -> JobMachine:
+    job = machine(*ids)
+    job.attempt_begun(ATTEMPT, ids, "workers", NOW)
+    job.start(ATTEMPT, "worker", NOW)
+    return job
 
 
 def test_the_first_event_carries_the_whole_job() -> None:
@@ -43,23 +50,21 @@ def test_states_follow_from_the_items() -> None:
         ("sf", Job.PARTIALLY_SUCCEEDED),
         ("ff", Job.FAILED),
     ]:
-        job = machine("a", "b")
-        job.start(ATTEMPT, "worker", NOW)
+        job = started("a", "b")
         for item_id, outcome in zip("ab", outcomes, strict=True):
             assert not is_final(job.job)
             if outcome == "s":
-                job.item_succeeded(item_id, job_pb2.Output(), NOW)
+                job.item_succeeded(ATTEMPT, item_id, job_pb2.Output(), NOW)
             else:
-                job.item_failed(item_id, ERROR, NOW)
+                job.item_failed(ATTEMPT, item_id, ERROR, NOW)
         assert job.job.state == state
         assert job.job.HasField("error") == (state == Job.FAILED)
 
 
 def test_a_failed_job_does_not_claim_to_be_complete() -> None:
-    job = machine("a")
-    job.start(ATTEMPT, "worker", NOW)
-    job.items_progressed({"a": Progress(percent=37)}, NOW)
-    job.item_failed("a", ERROR, NOW)
+    job = started("a")
+    job.items_progressed(ATTEMPT, {"a": Progress(percent=37)}, NOW)
+    job.item_failed(ATTEMPT, "a", ERROR, NOW)
     assert job.job.progress.percent == 37
 
 
@@ -67,24 +72,23 @@ def test_progress_weighs_pictures_by_their_length() -> None:
     spec = pictures("short", "long", duration_s=1)
     spec.images_to_videos.images[1].duration.seconds = 9
     job = JobMachine.create(spec, "jobs/1", NOW)
+    job.attempt_begun(ATTEMPT, ["short", "long"], "workers", NOW)
     job.start(ATTEMPT, "worker", NOW)
-    job.items_progressed({"short": Progress(percent=100)}, NOW)
+    job.items_progressed(ATTEMPT, {"short": Progress(percent=100)}, NOW)
     assert job.job.progress.percent == 10
-    job.items_progressed({"long": Progress(percent=50)}, NOW)
+    job.items_progressed(ATTEMPT, {"long": Progress(percent=50)}, NOW)
     assert job.job.progress.percent == 55
 
 
 def test_time_left_follows_from_the_time_spent() -> None:
-    job = machine("a")
-    job.start(ATTEMPT, "worker", NOW)
-    job.items_progressed({"a": Progress(percent=25)}, NOW + timedelta(seconds=10))
+    job = started("a")
+    job.items_progressed(ATTEMPT, {"a": Progress(percent=25)}, NOW + timedelta(seconds=10))
     assert job.job.progress.time_left.seconds == 30
 
 
 def test_cancel_keeps_what_was_done() -> None:
-    job = machine("a", "b")
-    job.start(ATTEMPT, "worker", NOW)
-    job.item_succeeded("a", job_pb2.Output(file="files/1"), NOW)
+    job = started("a", "b")
+    job.item_succeeded(ATTEMPT, "a", job_pb2.Output(file="files/1"), NOW)
     job.request_cancel(NOW)
     assert job.job.state == Job.CANCELLING
     job.cancelled(ERROR, NOW)
@@ -99,72 +103,104 @@ def test_attempts_are_told_apart_by_their_task_and_end_with_the_job() -> None:
         job.attempt_begun(attempt_id, ["a"], "workers", NOW)
     job.attempt_ended("t-1", ERROR, NOW)
     assert [attempt.id for attempt in job.attempts("t")] == ["t-1", "t-2"]
-    job.item_succeeded("a", job_pb2.Output(), NOW)
+    job.item_succeeded("t-2", "a", job_pb2.Output(), NOW)
     assert all(attempt.HasField("end_time") for attempt in job.job.attempts)
     assert [attempt.HasField("error") for attempt in job.job.attempts] == [True, False, False]
 
 
-ITEM = st.sampled_from(["a", "b", "c", "unknown"])
-STEP = st.one_of(
-    st.tuples(st.just("begin"), st.sampled_from(["t-1", "t-2", "u-1"])),
-    st.tuples(st.just("end"), st.sampled_from(["t-1", "t-2", "unknown"])),
-    st.tuples(st.just("start")),
-    st.tuples(st.just("progress"), ITEM, st.floats(allow_nan=True)),
-    st.tuples(st.just("succeed"), ITEM),
-    st.tuples(st.just("fail"), ITEM),
-    st.tuples(st.just("requeue"), ITEM),
-    st.tuples(st.just("request_cancel")),
-    st.tuples(st.just("cancelled")),
-)
+def test_a_dead_attempt_changes_nothing_for_the_one_that_follows() -> None:
+    job = started("a", "b")
+    job.attempt_broke(ATTEMPT, ERROR, {}, ["a", "b"], NOW)
+    job.attempt_begun("t-2", ["a", "b"], "workers", NOW)
+    job.take_events()
+    job.items_progressed(ATTEMPT, {"a": Progress(percent=90)}, NOW)
+    job.item_succeeded(ATTEMPT, "a", job_pb2.Output(file="files/late"), NOW)
+    job.item_failed(ATTEMPT, "b", ERROR, NOW)
+    job.attempt_broke(ATTEMPT, ERROR, {"b": ERROR}, [], NOW)
+    assert job.take_events() == []
 
 
-def apply(job: JobMachine, step: tuple[object, ...]) -> None:  # noqa: C901  one case a step
-    match step:
-        case ("begin", str(attempt)):
-            job.attempt_begun(attempt, ["a"], "workers", NOW)
-        case ("end", str(attempt)):
-            job.attempt_ended(attempt, ERROR, NOW)
-        case ("start",):
-            job.start(ATTEMPT, "worker", NOW)
-        case ("progress", str(item), float(percent)):
-            job.items_progressed({item: Progress(percent=percent)}, NOW)
-        case ("succeed", str(item)):
-            job.item_succeeded(item, job_pb2.Output(file="files/1"), NOW)
-        case ("fail", str(item)):
-            job.item_failed(item, ERROR, NOW)
-        case ("requeue", str(item)):
-            job.items_requeued([item], NOW)
-        case ("request_cancel",):
-            job.request_cancel(NOW)
-        case ("cancelled",):
-            job.cancelled(ERROR, NOW)
+def test_a_job_that_waits_too_long_fails_without_a_start() -> None:
+    spec = pictures("a", "b")
+    spec.queue_time_limit.CopyFrom(seconds(60))
+    job = JobMachine.create(spec, "jobs/1", NOW)
+    job.expire(NOW + timedelta(seconds=59))
+    assert job.job.state == Job.QUEUED
+    job.expire(NOW + timedelta(seconds=60))
+    assert job.job.state == Job.FAILED
+    assert reason(job.job.error) == "QUEUE_TIME_LIMIT"
+    assert "60 s" in job.job.error.message
+    assert not job.job.HasField("start_time")
+    assert [reason(item.error) for item in job.job.items] == ["QUEUE_TIME_LIMIT"] * 2
 
 
-@settings(max_examples=300)
-@given(st.lists(STEP, max_size=40))
-def test_the_invariants_hold_whatever_happens(steps: list[tuple[object, ...]]) -> None:
-    job = machine("a", "b", "c")
-    story: list[JobEvent] = job.take_events()
-    item_percent = dict.fromkeys("abc", 0.0)
-    for step in steps:
-        ended = is_final(job.job)
-        before = job.job.SerializeToString(deterministic=True)
-        apply(job, step)
-        events = job.take_events()
-        if ended:
-            assert not events
-            assert job.job.SerializeToString(deterministic=True) == before
-        story += events
-        for item in job.job.items:
-            assert item.progress.percent >= item_percent[item.id]
-            item_percent[item.id] = item.progress.percent
-            assert item.HasField("output") == (item.state == Item.SUCCEEDED)
-    assert [event.sequence for event in story] == list(range(1, len(story) + 1))
-    assert job.job.last_sequence == len(story)
-    percents = [event.progress.percent for event in story]
-    assert percents == sorted(percents)
-    assert all(0 <= percent <= 100 for percent in percents)
-    assert [e.HasField("finished") for e in story].count(True) == is_final(job.job)
-    if is_final(job.job):
-        assert story[-1].finished == job.job
-        assert all(item.state in FINAL_ITEM_STATES for item in job.job.items)
+def test_a_job_that_runs_too_long_keeps_what_is_finished() -> None:
+    spec = pictures("a", "b")
+    spec.queue_time_limit.CopyFrom(seconds(1))
+    spec.run_time_limit.CopyFrom(seconds(60))
+    job = JobMachine.create(spec, "jobs/1", NOW)
+    job.attempt_begun(ATTEMPT, ["a", "b"], "workers", NOW)
+    job.start(ATTEMPT, "worker", NOW)
+    job.item_succeeded(ATTEMPT, "a", job_pb2.Output(file="files/1"), NOW)
+    job.expire(NOW + timedelta(seconds=59))  # long after the wait's limit, which is over
+    assert job.job.state == Job.RUNNING
+    job.expire(NOW + timedelta(seconds=60))
+    assert job.job.state == Job.PARTIALLY_SUCCEEDED
+    assert job.job.items[0].output.file == "files/1"
+    assert reason(job.job.items[1].error) == "TIME_LIMIT"
+    assert reason(job.job.attempts[0].error) == "TIME_LIMIT"
+
+
+def test_a_job_that_is_being_cancelled_has_no_deadline() -> None:
+    job = JobMachine.create(with_defaults(pictures("a"), 60, 60), "jobs/1", NOW)
+    assert deadlines.deadline(job.job) == NOW + timedelta(seconds=60)
+    job.request_cancel(NOW)
+    assert deadlines.deadline(job.job) is None
+
+
+def test_a_retry_makes_only_what_is_missing() -> None:
+    spec = pictures("a", "b", labels={"show": "news"})
+    spec.priority = 80
+    first = JobMachine.create(spec, "jobs/1", NOW)
+    first.attempt_begun(ATTEMPT, ["a", "b"], "workers", NOW)
+    first.item_succeeded(ATTEMPT, "a", job_pb2.Output(file="files/1", frame_count=24), NOW)
+    first.item_failed(ATTEMPT, "b", ERROR, NOW)
+    assert first.job.state == Job.PARTIALLY_SUCCEEDED
+    retry = JobMachine.retry(first.job, "jobs/2", NOW)
+    job = retry.job
+    assert (job.retry_of, job.state, job.priority) == ("jobs/1", Job.QUEUED, 80)
+    assert job.labels == {"show": "news"}
+    assert job.images_to_videos == first.job.images_to_videos
+    assert retry.unfinished(["a", "b"]) == ["b"]
+    assert job.items[0].output.file == "files/1"
+    assert [item.carried_over for item in job.items] == [True, False]
+    assert job.progress.percent == 50
+    assert not job.attempts
+    retry.attempt_begun("u-1", ["b"], "workers", NOW)
+    retry.item_succeeded("u-1", "b", job_pb2.Output(file="files/2"), NOW)
+    assert job.state == Job.SUCCEEDED
+
+
+def test_what_was_left_to_the_service_is_said_and_what_was_asked_for_is_kept() -> None:
+    spec = pictures("a")
+    spec.priority = 0
+    spec.run_time_limit.CopyFrom(seconds(5))
+    told = with_defaults(spec, queue_limit_s=100, run_limit_s=200)
+    assert told.HasField("priority")
+    assert told.priority == 0
+    assert (told.queue_time_limit.seconds, told.run_time_limit.seconds) == (100, 5)
+    assert with_defaults(pictures("a"), 100, 200).priority == 50
+
+
+def test_a_request_is_the_same_when_it_asks_for_the_same() -> None:
+    spec, other = pictures("a"), pictures("a")
+    other.name, other.state = "jobs/forged", Job.FAILED
+    assert fingerprint(spec) == fingerprint(other)
+    other.priority = 50  # said, not left to the service
+    assert fingerprint(spec) != fingerprint(other)
+
+
+def reason(error: status_pb2.Status) -> str:
+    info = error_details_pb2.ErrorInfo()
+    assert any(detail.Unpack(info) for detail in error.details)
+    return str(info.reason)
