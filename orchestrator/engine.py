@@ -28,7 +28,8 @@ from orchestrator.jobs.tasks import RetryPolicy
 from orchestrator.ledger import Ledger
 from orchestrator.runner import Locate, TaskRunner
 from orchestrator.settings import Settings
-from orchestrator.store.interface import NewJob, Page, Store, Task
+from orchestrator.store.records import NewJob, Page, Task
+from orchestrator.store.store import Store
 from orchestrator.watch import WatchHub
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from apigpu.video.v1.job_pb2 import Job
 
 from apigpu_common.errors import NotFound, Unavailable
 from orchestrator.jobs.machine import JobMachine
-from orchestrator.store.interface import Change, Conflict, Store, StoredFile
+from orchestrator.store.records import Change, Conflict, StoredFile
+from orchestrator.store.store import Store
 from orchestrator.watch import WatchHub
 
 Step = Callable[[JobMachine, datetime], None]

@@ -22,7 +22,8 @@ from orchestrator.jobs.effort import item_efforts_s
 from orchestrator.jobs.machine import JobMachine
 from orchestrator.jobs.tasks import RetryPolicy, next_attempt
 from orchestrator.ledger import Ledger
-from orchestrator.store.interface import Store, StoredFile, Task
+from orchestrator.store.records import StoredFile, Task
+from orchestrator.store.store import Store
 
 log = logging.getLogger(__name__)
 

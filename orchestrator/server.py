@@ -39,7 +39,7 @@ from orchestrator.keys import Authenticator
 from orchestrator.runner import Locate
 from orchestrator.service import VideoService
 from orchestrator.settings import Settings
-from orchestrator.store.sqlite import SqliteStore
+from orchestrator.store.store import store_at
 from orchestrator.tls import Certificates, TlsFiles
 from orchestrator.watch import WatchHub
 
@@ -85,7 +85,7 @@ class Orchestrator:
         listeners = [settings.listen, settings.http_address]
         log.info(exposure.check(listeners, settings, has_keys=not authenticator.is_open))
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        store = SqliteStore(settings.data_dir / "jobs.sqlite3")
+        store = store_at(settings.database_url.get_secret_value(), settings.data_dir)
         await store.open()
         self._stack.push_async_callback(store.close)
         storage = FileStorage(settings.data_dir / "files", settings.max_upload_bytes)

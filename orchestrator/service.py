@@ -21,7 +21,8 @@ from orchestrator.engine import Engine
 from orchestrator.files import FileStorage
 from orchestrator.jobs import filters
 from orchestrator.settings import Settings
-from orchestrator.store.interface import Store, StoredFile
+from orchestrator.store.records import StoredFile
+from orchestrator.store.store import Store
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

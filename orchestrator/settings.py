@@ -24,6 +24,11 @@ class Settings(SecuritySettings):
         default=Path.home() / ".local" / "share" / "apigpu",
         description="Folder of the job database and the files.",
     )
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="PostgreSQL for the jobs, postgresql://user:password@host/name: what several"
+        " orchestrators share. Empty: an SQLite file in the data folder.",
+    )
     workers: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Addresses of gRPC workers, separated by commas. Empty: one worker is"

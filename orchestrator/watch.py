@@ -15,7 +15,7 @@ from typing import Final
 from apigpu.video.v1.job_pb2 import JobEvent
 
 from apigpu_common.errors import NotFound, Unavailable
-from orchestrator.store.interface import Store
+from orchestrator.store.store import Store
 
 _BUFFERED_EVENTS: Final = 512
 _READ_EVENTS: Final = 256

@@ -1,269 +1,198 @@
-"""The store in one SQLite file: every SQL statement of that engine stands here."""
+"""One SQLite file: a single writer thread that commits in groups, and a few reader threads.
+
+Commits cost a flush to disk; writes that arrive while one is under way share the next one,
+so durable writes are cheap under load and prompt when alone. Knows no table.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
+import logging
+import queue
 import sqlite3
+import threading
 import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from apigpu.video.v1.job_pb2 import Job, JobEvent
-
-from orchestrator.jobs.filters import Condition
 from orchestrator.store import migrations
-from orchestrator.store.database import Database
-from orchestrator.store.interface import Change, Conflict, NewJob, Page, StoredFile, Task
+from orchestrator.store.database import T, Value, Work, busy, unavailable
 
-_QUEUED, _CLAIMED, _DONE = 0, 1, 2  # tasks.state
+log = logging.getLogger(__name__)
+
+_BUSY_TIMEOUT_S = 10.0
+_MAX_GROUP = 256  # writes in one commit
+_MAX_QUEUED = 4096  # writes waiting; beyond that callers are told to come back
+_READERS = 2
+_CACHED_STATEMENTS = 256
+
+_Write = tuple[Work[Any], "Future[Any]"]
 
 
-class SqliteStore:
-    """Implements `Store`."""
+class SqliteConnection:
+    """Implements `Connection`. Nothing here ever suspends, so a plain thread can drive it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.raw = connection
+
+    async def fetch_all(self, sql: str, *values: Value) -> Sequence[sqlite3.Row]:
+        return self.raw.execute(sql, values).fetchall()
+
+    async def fetch_one(self, sql: str, *values: Value) -> sqlite3.Row | None:
+        row: sqlite3.Row | None = self.raw.execute(sql, values).fetchone()
+        return row
+
+    async def execute(self, sql: str, *values: Value) -> int:
+        return self.raw.execute(sql, values).rowcount
+
+    async def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        self.raw.executemany(sql, rows)
+
+    async def lock(self, name: str) -> None:
+        """Only one transaction writes at a time anyway."""
+
+
+class SqliteDatabase:
+    """Implements `Database`. One process at a time may have the file open."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] | None = None) -> None:
         self._path = path
-        self._db = Database(path)
+        self._clock = clock or _steady_clock()
+        self._queue: queue.Queue[_Write | None] = queue.Queue(_MAX_QUEUED)
+        self._writer: threading.Thread | None = None
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
+        self._local = threading.local()
 
     async def open(self) -> None:
+        await asyncio.to_thread(self._open)
+
+    def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(migrations.upgrade, f"sqlite:///{self._path}")
-        await asyncio.to_thread(self._db.open)
+        connection = self._connect()
+        migrations.upgrade(f"sqlite:///{self._path}")
+        self._writer = threading.Thread(
+            target=self._write_loop, args=(connection,), name="store-writer", daemon=True
+        )
+        self._writer.start()
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._db.close)
+        await asyncio.to_thread(self._close)
 
-    async def create_job(self, new: NewJob) -> tuple[Job, bytes]:
-        def work(db: sqlite3.Connection) -> tuple[Job, bytes]:
-            if new.request_id:
-                row = db.execute(
-                    "SELECT body, fingerprint FROM jobs WHERE request_id = ?", (new.request_id,)
-                ).fetchone()
-                if row is not None:
-                    return Job.FromString(row["body"]), row["fingerprint"]
-            db.execute(
-                "INSERT INTO jobs (id, state, operation, labels, last_sequence, request_id,"
-                " fingerprint, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    new.id,
-                    new.job.state,
-                    new.job.WhichOneof("operation"),
-                    json.dumps(dict(new.job.labels)),
-                    new.job.last_sequence,
-                    new.request_id or None,
-                    new.fingerprint,
-                    new.job.SerializeToString(),
-                ),
-            )
-            _insert_events(db, new.id, new.events)
-            db.executemany(
-                "INSERT INTO tasks (id, job_id, item_ids, state, not_before)"
-                " VALUES (?, ?, ?, ?, ?)",
-                [
-                    (task.id, task.job_id, json.dumps(list(task.item_ids)), _QUEUED, time.time())
-                    for task in new.tasks
-                ],
-            )
-            return new.job, new.fingerprint
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._queue.put(None)
+            self._writer.join()
+        self._readers.shutdown()
 
-        return await self._db.write(work)
-
-    async def get_job(self, job_id: str) -> Job | None:
-        def work(db: sqlite3.Connection) -> Job | None:
-            row = db.execute("SELECT body FROM jobs WHERE id = ?", (job_id,)).fetchone()
-            return Job.FromString(row["body"]) if row else None
-
-        return await self._db.read(work)
-
-    async def list_jobs(self, conditions: Sequence[Condition], before_id: str, limit: int) -> Page:
-        where, values = ["1"], list[str | int]()
-        for condition in conditions:
-            clause, parameters = _where(condition)
-            where.append(clause)
-            values += parameters
-        if before_id:
-            where.append("id < ?")
-            values.append(before_id)
-        statement = (
-            f"SELECT id, body FROM jobs WHERE {' AND '.join(where)}"  # noqa: S608  fixed texts
-            " ORDER BY id DESC LIMIT ?"
+    def _connect(self) -> SqliteConnection:
+        connection = sqlite3.connect(
+            self._path,
+            timeout=_BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_CACHED_STATEMENTS,
         )
+        connection.row_factory = sqlite3.Row
+        connection.create_function("clock", 0, self._clock)
+        connection.execute("PRAGMA journal_mode = WAL")
+        # FULL: an acknowledged write survives a power cut, not only a crash of this process.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return SqliteConnection(connection)
 
-        def work(db: sqlite3.Connection) -> Page:
-            rows = db.execute(statement, (*values, limit + 1)).fetchall()
-            jobs = [Job.FromString(row["body"]) for row in rows[:limit]]
-            return Page(jobs, rows[limit - 1]["id"] if len(rows) > limit else "")
+    async def write(self, work: Work[T]) -> T:
+        done: Future[T] = Future()
+        try:
+            self._queue.put_nowait((work, done))
+        except queue.Full:
+            raise busy() from None
+        # Shielded: a caller that gives up must not undo what the group has committed.
+        return await asyncio.shield(asyncio.wrap_future(done))
 
-        return await self._db.read(work)
+    async def read(self, work: Work[T]) -> T:
+        def run() -> T:
+            if not hasattr(self._local, "connection"):
+                self._local.connection = self._connect()
+            return _drive(work, self._local.connection)
 
-    async def save(self, change: Change) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            before = change.job.last_sequence - len(change.events)
-            updated = db.execute(
-                "UPDATE jobs SET state = ?, last_sequence = ?, body = ?"
-                " WHERE id = ? AND last_sequence = ?",
-                (
-                    change.job.state,
-                    change.job.last_sequence,
-                    change.job.SerializeToString(),
-                    change.job_id,
-                    before,
-                ),
-            )
-            if updated.rowcount == 0:
-                raise Conflict(change.job_id)
-            _insert_events(db, change.job_id, change.events)
-            for file in change.files:
-                _insert_file(db, file)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+        except sqlite3.OperationalError as error:
+            raise unavailable(error) from error
 
-        await self._db.write(work)
+    def _write_loop(self, connection: SqliteConnection) -> None:
+        with contextlib.closing(connection.raw):
+            stopping = False
+            while not stopping:
+                group, stopping = self._next_group()
+                if group:
+                    _commit(connection, group)
 
-    async def events_after(self, job_id: str, sequence: int, limit: int) -> list[JobEvent]:
-        def work(db: sqlite3.Connection) -> list[JobEvent]:
-            rows = db.execute(
-                "SELECT body FROM events WHERE job_id = ? AND sequence > ?"
-                " ORDER BY sequence LIMIT ?",
-                (job_id, sequence, limit),
-            )
-            return [JobEvent.FromString(row["body"]) for row in rows]
-
-        return await self._db.read(work)
-
-    async def delete_job(self, job_id: str) -> list[StoredFile]:
-        def work(db: sqlite3.Connection) -> list[StoredFile]:
-            rows = db.execute(
-                "DELETE FROM files WHERE job_id = ? RETURNING *", (job_id,)
-            ).fetchall()
-            db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))  # events and tasks cascade
-            return [_file(row) for row in rows]
-
-        return await self._db.write(work)
-
-    async def claim_task(self, owner: str, lease_s: float) -> Task | None:
-        def work(db: sqlite3.Connection) -> Task | None:
-            now = time.time()
-            row = db.execute(
-                "UPDATE tasks SET state = ?, owner = ?, not_before = ?"
-                " WHERE id = (SELECT id FROM tasks WHERE state IN (?, ?) AND not_before <= ?"
-                " ORDER BY not_before, id LIMIT 1) RETURNING *",
-                (_CLAIMED, owner, now + lease_s, _QUEUED, _CLAIMED, now),
-            ).fetchone()
-            return _task(row) if row else None
-
-        return await self._db.write(work)
-
-    async def renew_leases(self, owner: str, task_ids: Sequence[str], lease_s: float) -> set[str]:
-        def work(db: sqlite3.Connection) -> set[str]:
-            rows = db.execute(
-                "UPDATE tasks SET not_before = ? WHERE owner = ? AND state = ?"
-                " AND id IN (SELECT value FROM json_each(?)) RETURNING id",
-                (time.time() + lease_s, owner, _CLAIMED, json.dumps(list(task_ids))),
-            )
-            return {row["id"] for row in rows}
-
-        return await self._db.write(work)
-
-    async def requeue_task(self, owner: str, task_id: str, delay_s: float) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            db.execute(
-                "UPDATE tasks SET state = ?, owner = NULL, not_before = ?"
-                " WHERE id = ? AND owner = ?",
-                (_QUEUED, time.time() + delay_s, task_id, owner),
-            )
-
-        await self._db.write(work)
-
-    async def finish_task(self, owner: str, task_id: str) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            db.execute(
-                "UPDATE tasks SET state = ?, owner = NULL WHERE id = ? AND owner = ?",
-                (_DONE, task_id, owner),
-            )
-
-        await self._db.write(work)
-
-    async def finish_unclaimed_tasks(self, job_id: str) -> int:
-        def work(db: sqlite3.Connection) -> int:
-            db.execute(
-                "UPDATE tasks SET state = ?, owner = NULL WHERE job_id = ?"
-                " AND (state = ? OR (state = ? AND not_before <= ?))",
-                (_DONE, job_id, _QUEUED, _CLAIMED, time.time()),
-            )
-            row = db.execute(
-                "SELECT count(*) FROM tasks WHERE job_id = ? AND state = ?", (job_id, _CLAIMED)
-            ).fetchone()
-            return int(row[0])
-
-        return await self._db.write(work)
-
-    async def add_file(self, file: StoredFile) -> None:
-        await self._db.write(lambda db: _insert_file(db, file))
-
-    async def get_file(self, file_id: str) -> StoredFile | None:
-        def work(db: sqlite3.Connection) -> StoredFile | None:
-            row = db.execute("SELECT * FROM files WHERE id = ?", (file_id,)).fetchone()
-            return _file(row) if row else None
-
-        return await self._db.read(work)
-
-    async def missing_files(self, file_ids: Sequence[str]) -> set[str]:
-        def work(db: sqlite3.Connection) -> set[str]:
-            rows = db.execute(
-                "SELECT id FROM files WHERE id IN (SELECT value FROM json_each(?))",
-                (json.dumps(list(file_ids)),),
-            )
-            return set(file_ids) - {row["id"] for row in rows}
-
-        return await self._db.read(work)
+    def _next_group(self) -> tuple[list[_Write], bool]:
+        group: list[_Write] = []
+        item = self._queue.get()
+        while item is not None:
+            group.append(item)
+            if len(group) == _MAX_GROUP:
+                return group, False
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
 
 
-def _where(condition: Condition) -> tuple[str, list[str | int]]:
-    operator = "IS NOT" if condition.negated else "IS"
-    if condition.field == "state":
-        return f"state {operator} ?", [Job.State.Value(condition.value)]
-    if condition.field == "operation":
-        return f"operation {operator} ?", [condition.value]
-    return f"json_extract(labels, ?) {operator} ?", [f'$."{condition.label}"', condition.value]
+def _steady_clock() -> Callable[[], float]:
+    """Seconds since 1970 that go on evenly, even where somebody sets the machine's clock."""
+    begin = time.time() - time.monotonic()
+    return lambda: begin + time.monotonic()
 
 
-def _insert_events(db: sqlite3.Connection, job_id: str, events: Sequence[JobEvent]) -> None:
-    db.executemany(
-        "INSERT INTO events (job_id, sequence, body) VALUES (?, ?, ?)",
-        [(job_id, event.sequence, event.SerializeToString()) for event in events],
-    )
+def _drive(work: Work[T], connection: SqliteConnection) -> T:
+    """Run a transaction to its end in this thread."""
+    steps = work(connection).__await__()
+    try:
+        next(steps)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise RuntimeError("a transaction may await nothing but its connection")
 
 
-def _insert_file(db: sqlite3.Connection, file: StoredFile) -> None:
-    db.execute(
-        "INSERT INTO files (id, job_id, filename, size_bytes, sha256, create_time)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            file.id,
-            file.job_id or None,
-            file.filename,
-            file.size_bytes,
-            file.sha256,
-            file.create_time.timestamp(),
-        ),
-    )
+def _commit(connection: SqliteConnection, group: list[_Write]) -> None:
+    outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+    try:
+        connection.raw.execute("BEGIN IMMEDIATE")
+        for work, done in group:
+            outcomes.append((done, *_in_savepoint(connection, work)))
+        connection.raw.execute("COMMIT")
+    except sqlite3.Error as error:  # locked, disk full, ...: nothing of the group is stored
+        log.error("a group of %d writes failed", len(group))
+        if connection.raw.in_transaction:
+            connection.raw.execute("ROLLBACK")
+        outcomes = [(done, None, unavailable(error)) for _, done in group]
+    for done, result, failure in outcomes:
+        if failure is not None:
+            done.set_exception(failure)
+        else:
+            done.set_result(result)
 
 
-def _file(row: sqlite3.Row) -> StoredFile:
-    return StoredFile(
-        id=row["id"],
-        filename=row["filename"],
-        size_bytes=row["size_bytes"],
-        sha256=row["sha256"],
-        create_time=datetime.fromtimestamp(row["create_time"], UTC),
-        job_id=row["job_id"] or "",
-    )
-
-
-def _task(row: sqlite3.Row) -> Task:
-    return Task(
-        id=row["id"],
-        job_id=row["job_id"],
-        item_ids=json.loads(row["item_ids"]),
-    )
+def _in_savepoint(
+    connection: SqliteConnection, work: Work[Any]
+) -> tuple[Any, BaseException | None]:
+    """One write of a group: its failure takes back its own changes only."""
+    connection.raw.execute("SAVEPOINT one")
+    try:
+        result = _drive(work, connection)
+    except sqlite3.OperationalError:
+        raise  # the database itself is in trouble: the whole group fails
+    except Exception as error:
+        connection.raw.execute("ROLLBACK TO one")
+        connection.raw.execute("RELEASE one")
+        return None, error
+    connection.raw.execute("RELEASE one")
+    return result, None

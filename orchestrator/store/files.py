@@ -1,0 +1,117 @@
+"""What is known of files: uploads and results. Their bytes lie elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from orchestrator.store.database import Connection, Database, Row, marks
+from orchestrator.store.records import StoredFile
+
+_IDS_AT_ONCE = 500  # well below any engine's limit of values in a statement
+
+
+class Files:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def add_file(self, file: StoredFile) -> None:
+        async def work(db: Connection) -> None:
+            await insert_file(db, file)
+
+        await self._db.write(work)
+
+    async def get_file(self, file_id: str) -> StoredFile | None:
+        async def work(db: Connection) -> StoredFile | None:
+            row = await db.fetch_one("SELECT * FROM files WHERE id = ?", file_id)
+            return file_of(row) if row else None
+
+        return await self._db.read(work)
+
+    async def list_files(
+        self, owner: str, before: StoredFile | None, limit: int
+    ) -> list[StoredFile]:
+        """An owner's files, newest first, from the one after `before` on."""
+
+        async def work(db: Connection) -> list[StoredFile]:
+            from_there, values = "", list[str | float]()
+            if before is not None:
+                from_there = " AND (create_time, id) < (?, ?)"
+                values = [before.create_time.timestamp(), before.id]
+            rows = await db.fetch_all(
+                f"SELECT * FROM files WHERE owner = ?{from_there}"
+                " ORDER BY create_time DESC, id DESC LIMIT ?",
+                owner,
+                *values,
+                limit,
+            )
+            return [file_of(row) for row in rows]
+
+        return await self._db.read(work)
+
+    async def delete_file(self, file_id: str) -> StoredFile | None:
+        """Forget a file. Returns what it was; removing its bytes is the caller's."""
+
+        async def work(db: Connection) -> StoredFile | None:
+            row = await db.fetch_one("DELETE FROM files WHERE id = ? RETURNING *", file_id)
+            return file_of(row) if row else None
+
+        return await self._db.write(work)
+
+    async def missing_files(self, file_ids: Sequence[str]) -> set[str]:
+        """Those of `file_ids` that the store does not know."""
+
+        async def work(db: Connection) -> set[str]:
+            known: set[str] = set()
+            for start in range(0, len(file_ids), _IDS_AT_ONCE):
+                some = file_ids[start : start + _IDS_AT_ONCE]
+                rows = await db.fetch_all(
+                    f"SELECT id FROM files WHERE id IN ({marks(some)})",
+                    *some,
+                )
+                known.update(row["id"] for row in rows)
+            return set(file_ids) - known
+
+        return await self._db.read(work)
+
+    async def stored_bytes(self, owner: str) -> int:
+        """How much an owner's files take, uploads and results."""
+
+        async def work(db: Connection) -> int:
+            row = await db.fetch_one(
+                "SELECT coalesce(sum(size_bytes), 0) AS bytes FROM files WHERE owner = ?", owner
+            )
+            assert row is not None
+            return int(row["bytes"])
+
+        return await self._db.read(work)
+
+
+async def insert_file(db: Connection, file: StoredFile) -> None:
+    await db.execute(
+        "INSERT INTO files (id, owner, job_id, key, filename, mime_type, size_bytes, sha256,"
+        " create_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        file.id,
+        file.owner,
+        file.job_id or None,
+        file.key or file.id,
+        file.filename,
+        file.mime_type,
+        file.size_bytes,
+        file.sha256,
+        file.create_time.timestamp(),
+    )
+
+
+def file_of(row: Row) -> StoredFile:
+    return StoredFile(
+        id=row["id"],
+        filename=row["filename"],
+        size_bytes=row["size_bytes"],
+        sha256=row["sha256"],
+        create_time=datetime.fromtimestamp(row["create_time"], UTC),
+        job_id=row["job_id"] or "",
+        owner=row["owner"],
+        key=row["key"],
+        mime_type=row["mime_type"],
+    )

@@ -1,0 +1,236 @@
+"""Jobs: accepted once, changed by one step at a time, listed newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from apigpu.video.v1.job_pb2 import Job
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from orchestrator.jobs.filters import Condition
+from orchestrator.store.database import Connection, Database, Value, marks
+from orchestrator.store.events import insert_events
+from orchestrator.store.files import file_of, insert_file
+from orchestrator.store.records import Change, Conflict, NewJob, Page, StoredFile
+from orchestrator.store.tasks import insert_tasks
+
+_DEFAULT_PRIORITY = 50
+# What is read out of the job to find it by; changes with it.
+_COLUMNS = ("state", "start_time", "end_time", "deadline", "last_sequence", "body")
+
+
+class Jobs:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def create_job(self, new: NewJob) -> tuple[Job, bytes]:
+        """Store `new`, or find its owner's job that has its request_id. Returns the job that is
+        stored now and its fingerprint."""
+
+        async def work(db: Connection) -> tuple[Job, bytes]:
+            if not await _insert_job(db, new):
+                row = await db.fetch_one(
+                    "SELECT body, fingerprint FROM jobs WHERE owner = ? AND request_id = ?",
+                    new.owner,
+                    new.request_id,
+                )
+                assert row is not None
+                return Job.FromString(row["body"]), bytes(row["fingerprint"])
+            await insert_events(db, new.id, new.events)
+            await insert_tasks(db, new.tasks, new.owner, _priority(new.job))
+            return new.job, new.fingerprint
+
+        return await self._db.write(work)
+
+    async def get_job(self, job_id: str) -> Job | None:
+        async def work(db: Connection) -> Job | None:
+            row = await db.fetch_one("SELECT body FROM jobs WHERE id = ?", job_id)
+            return Job.FromString(row["body"]) if row else None
+
+        return await self._db.read(work)
+
+    async def owner_of_job(self, job_id: str) -> str | None:
+        async def work(db: Connection) -> str | None:
+            row = await db.fetch_one("SELECT owner FROM jobs WHERE id = ?", job_id)
+            return row["owner"] if row else None
+
+        return await self._db.read(work)
+
+    async def list_jobs(
+        self,
+        conditions: Sequence[Condition],
+        before_id: str,
+        limit: int,
+        owner: str | None = None,
+    ) -> Page:
+        """owner: whose jobs; None: everybody's."""
+        where, values = ["1 = 1"], list[Value]()
+        if owner is not None:
+            where.append("owner = ?")
+            values.append(owner)
+        for condition in conditions:
+            clause, parameters = _where(condition)
+            where.append(clause)
+            values += parameters
+        if before_id:
+            where.append("id < ?")
+            values.append(before_id)
+        statement = (
+            f"SELECT id, body FROM jobs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"
+        )
+
+        async def work(db: Connection) -> Page:
+            rows = await db.fetch_all(statement, *values, limit + 1)
+            jobs = [Job.FromString(row["body"]) for row in rows[:limit]]
+            return Page(jobs, rows[limit - 1]["id"] if len(rows) > limit else "")
+
+        return await self._db.read(work)
+
+    async def last_sequences(self, job_ids: Sequence[str]) -> dict[str, int]:
+        """The number of each job's newest event; jobs that are gone are left out."""
+
+        async def work(db: Connection) -> dict[str, int]:
+            rows = await db.fetch_all(
+                f"SELECT id, last_sequence FROM jobs WHERE id IN ({marks(job_ids)})",
+                *job_ids,
+            )
+            return {row["id"]: row["last_sequence"] for row in rows}
+
+        return await self._db.read(work) if job_ids else {}
+
+    async def overdue_jobs(self, limit: int) -> list[str]:
+        """Jobs that have been in their present state for longer than they may."""
+
+        async def work(db: Connection) -> list[str]:
+            rows = await db.fetch_all(
+                "SELECT id FROM jobs WHERE deadline <= clock() ORDER BY deadline LIMIT ?", limit
+            )
+            return [row["id"] for row in rows]
+
+        return await self._db.read(work)
+
+    async def unfinished_jobs(self, owner: str) -> int:
+        """How many of an owner's jobs have not ended."""
+
+        async def work(db: Connection) -> int:
+            row = await db.fetch_one(
+                "SELECT count(*) AS jobs FROM jobs WHERE owner = ? AND state IN (?, ?, ?)",
+                owner,
+                Job.QUEUED,
+                Job.RUNNING,
+                Job.CANCELLING,
+            )
+            assert row is not None
+            return int(row["jobs"])
+
+        return await self._db.read(work)
+
+    async def save(self, change: Change) -> None:
+        async def work(db: Connection) -> None:
+            assignments = ", ".join(f"{column} = ?" for column in _COLUMNS)
+            changed = await db.execute(
+                f"UPDATE jobs SET {assignments} WHERE id = ? AND last_sequence = ?",
+                *_values(change.job),
+                change.job_id,
+                change.job.last_sequence - len(change.events),
+            )
+            if not changed:
+                raise Conflict(change.job_id)
+            await insert_events(db, change.job_id, change.events)
+            for file in change.files:
+                await insert_file(db, file)
+
+        await self._db.write(work)
+
+    async def delete_job(self, job_id: str) -> list[StoredFile]:
+        """Remove a job with its events and tasks. Returns its files, removed as well; those
+        that another job needs become that job's."""
+
+        async def work(db: Connection) -> list[StoredFile]:
+            await db.execute("DELETE FROM jobs WHERE id = ?", job_id)
+            await db.execute(
+                "UPDATE files SET job_id ="
+                " (SELECT min(heir.job_id) FROM job_files AS heir WHERE heir.file_id = files.id)"
+                " WHERE job_id = ?"
+                " AND EXISTS (SELECT 1 FROM job_files WHERE job_files.file_id = files.id)",
+                job_id,
+            )
+            rows = await db.fetch_all("DELETE FROM files WHERE job_id = ? RETURNING *", job_id)
+            return [file_of(row) for row in rows]
+
+        return await self._db.write(work)
+
+
+async def _insert_job(db: Connection, new: NewJob) -> bool:
+    """False where the owner's request_id has made a job before."""
+    fixed: dict[str, Value] = {
+        "id": new.id,
+        "owner": new.owner,
+        "operation": new.job.WhichOneof("operation"),
+        "priority": _priority(new.job),
+        "create_time": _seconds(new.job.create_time),
+        "retry_of": new.job.retry_of.partition("/")[2],
+        "request_id": new.request_id or None,
+        "fingerprint": new.fingerprint,
+    }
+    columns = (*fixed, *_COLUMNS)
+    inserted = await db.execute(
+        f"INSERT INTO jobs ({', '.join(columns)}) VALUES ({marks(columns)})"
+        " ON CONFLICT (owner, request_id) DO NOTHING",
+        *fixed.values(),
+        *_values(new.job),
+    )
+    if not inserted:
+        return False
+    await db.execute_many(
+        "INSERT INTO job_labels (job_id, key, value) VALUES (?, ?, ?)",
+        [(new.id, key, value) for key, value in new.job.labels.items()],
+    )
+    await db.execute_many(
+        "INSERT INTO job_files (job_id, file_id) VALUES (?, ?)",
+        [(new.id, file_id) for file_id in dict.fromkeys(new.files)],
+    )
+    return True
+
+
+def _values(job: Job) -> tuple[Value, ...]:
+    """Of `_COLUMNS`."""
+    return (
+        job.state,
+        _seconds(job.start_time) if job.HasField("start_time") else None,
+        _seconds(job.end_time) if job.HasField("end_time") else None,
+        _deadline(job),
+        job.last_sequence,
+        job.SerializeToString(),
+    )
+
+
+def _deadline(job: Job) -> float | None:
+    """When the job will have been in its state for longer than it may."""
+    if job.state == Job.QUEUED and job.HasField("queue_time_limit"):
+        return _seconds(job.create_time) + _seconds(job.queue_time_limit)
+    if job.state == Job.RUNNING and job.HasField("run_time_limit"):
+        return _seconds(job.start_time) + _seconds(job.run_time_limit)
+    return None
+
+
+def _seconds(time: Timestamp | Duration) -> float:
+    return time.ToNanoseconds() / 1e9
+
+
+def _priority(job: Job) -> int:
+    return job.priority if job.HasField("priority") else _DEFAULT_PRIORITY
+
+
+def _where(condition: Condition) -> tuple[str, list[Value]]:
+    operator = "<>" if condition.negated else "="
+    if condition.field == "state":
+        return f"state {operator} ?", [Job.State.Value(condition.value)]
+    if condition.field == "operation":
+        return f"operation {operator} ?", [condition.value]
+    exists = "NOT EXISTS" if condition.negated else "EXISTS"
+    return (
+        f"{exists} (SELECT 1 FROM job_labels WHERE job_id = jobs.id AND key = ? AND value = ?)",
+        [condition.label, condition.value],
+    )

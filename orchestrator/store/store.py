@@ -1,0 +1,29 @@
+"""The store as the rest of the orchestrator sees it. Every write is durable when it returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.store.events import Events
+from orchestrator.store.files import Files
+from orchestrator.store.jobs import Jobs
+from orchestrator.store.postgres import PostgresDatabase
+from orchestrator.store.sqlite import SqliteDatabase
+from orchestrator.store.tasks import Tasks
+
+
+class Store(Jobs, Events, Tasks, Files):
+    """Jobs, their events and tasks, and files, in one database."""
+
+    async def open(self) -> None:
+        await self._db.open()
+
+    async def close(self) -> None:
+        await self._db.close()
+
+
+def store_at(database_url: str, data_dir: Path) -> Store:
+    """The store in PostgreSQL where a URL is given, and in a file of `data_dir` otherwise."""
+    if database_url:
+        return Store(PostgresDatabase(database_url))
+    return Store(SqliteDatabase(data_dir / "jobs.sqlite3"))

@@ -1,0 +1,99 @@
+"""An older database keeps what is in it, on both engines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import pytest
+from apigpu.video.v1.job_pb2 import JobEvent
+from sqlalchemy import create_engine, text
+
+from orchestrator import ids
+from orchestrator.jobs import filters
+from orchestrator.jobs.machine import JobMachine
+from orchestrator.store import migrations
+from orchestrator.store.database import Database
+from orchestrator.store.records import DEFAULT_OWNER, StoredFile, Task
+from orchestrator.store.store import Store
+from tests.integration.store.stored import LEASE_S, NOW
+from tests.requests import pictures
+
+
+async def insert(url: str, table: str, row: dict[str, Any]) -> None:
+    """A row as an older version has written it."""
+    columns = ", ".join(row)
+    if url.startswith("sqlite"):
+        with create_engine(url).begin() as connection:
+            marks = ", ".join(f":{name}" for name in row)
+            connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({marks})"), row)
+        return
+    marks = ", ".join(f"${n}" for n in range(1, len(row) + 1))
+    postgres = await asyncpg.connect(url)
+    await postgres.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", *row.values())
+    await postgres.close()
+
+
+def job_row(machine: JobMachine) -> dict[str, Any]:
+    return {
+        "id": "j",
+        "state": machine.job.state,
+        "operation": "images_to_videos",
+        "labels": '{"show": "news"}',
+        "last_sequence": 1,
+        "request_id": "r",
+        "fingerprint": b"f",
+        "body": machine.job.SerializeToString(),
+    }
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+async def test_jobs_tasks_events_and_files_go_along(
+    url: str, connect: Callable[[], Database], revision: str
+) -> None:
+    await asyncio.to_thread(migrations.upgrade, url, revision)
+    spec = pictures("a", labels={"show": "news"})
+    machine = JobMachine.create(spec, ids.job_name("j"), NOW)
+    (event,) = machine.take_events()
+    await insert(url, "jobs", job_row(machine))
+    body = event.SerializeToString()
+    await insert(url, "events", {"job_id": "j", "sequence": 1, "body": body})
+    task = {"id": "t", "job_id": "j", "item_ids": '["a"]', "state": 0, "not_before": 0.5}
+    done = {**task, "id": "done", "state": 2}
+    for row in (task, done):
+        await insert(url, "tasks", {**row, "attempts": 2} if revision == "0001" else row)
+    file = {"id": "f", "filename": "a.mp4", "size_bytes": 2**40, "sha256": "", "job_id": "j"}
+    await insert(url, "files", {**file, "create_time": NOW.timestamp()})
+
+    store = Store(connect())
+    await store.open()
+    assert await store.get_job("j") == machine.job
+    assert await store.events_after("j", 0, 10) == [JobEvent.FromString(body)]
+    assert await store.claim_task("h", LEASE_S) == Task("t", "j", ["a"])
+    assert await store.claim_task("h", LEASE_S) is None
+    assert await store.get_file("f") == StoredFile(
+        "f", "a.mp4", 2**40, "", datetime.fromtimestamp(NOW.timestamp(), UTC), "j", key="f"
+    )
+    page = await store.list_jobs(filters.parse("labels.show = news"), "", 10, DEFAULT_OWNER)
+    assert page.jobs == [machine.job]
+    await store.close()
+
+
+async def test_two_processes_may_bring_it_up_to_date_at_once(
+    engine: str, connect: Callable[[], Database]
+) -> None:
+    databases = [connect() for _ in range(2 if engine == "postgres" else 1)]
+    await asyncio.gather(*(database.open() for database in databases))
+    await asyncio.gather(*(database.close() for database in databases))
+
+
+async def test_a_migration_that_breaks_leaves_everything_as_it_was(url: str) -> None:
+    await asyncio.to_thread(migrations.upgrade, url, "0002")
+    machine = JobMachine.create(pictures("a"), ids.job_name("j"), NOW)
+    await insert(url, "jobs", {**job_row(machine), "labels": "no JSON"})
+    with pytest.raises(ValueError, match="Expecting value"):
+        await asyncio.to_thread(migrations.upgrade, url)
+    await insert(url, "jobs", {**job_row(machine), "id": "k", "request_id": "s"})
