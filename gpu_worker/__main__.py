@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import socket
 import sys
 
 from pydantic import ValidationError
 
 from apigpu_common.errors import ServiceError
 from apigpu_common.logs import set_up_logging
+from apigpu_common.telemetry import telemetry
 from gpu_worker.server import run
 from gpu_worker.settings import WorkerSettings
 
@@ -28,9 +30,15 @@ def main() -> int:
         return 2
     if arguments.listen:
         settings = settings.model_copy(update={"listen": arguments.listen})
-    set_up_logging(settings.log_level)
+    set_up_logging(
+        settings.log_level,
+        as_json=settings.log_format == "json",
+        folder=settings.logs_dir,
+        program="worker",
+    )
     try:
-        asyncio.run(run(settings, die_with_parent=arguments.die_with_parent))
+        with telemetry("apigpu-worker", socket.gethostname()):
+            asyncio.run(run(settings, die_with_parent=arguments.die_with_parent))
     except (ServiceError, OSError, RuntimeError) as error:
         print(f"cannot serve: {error}", file=sys.stderr)  # noqa: T201
         return 1

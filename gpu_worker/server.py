@@ -20,6 +20,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from apigpu_common.errors import InternalError
 from apigpu_common.health import Health
 from apigpu_common.interceptors.errors import ErrorInterceptor
+from apigpu_common.interceptors.telemetry import TelemetryInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
 from apigpu_common.reflection import enable_reflection
 from gpu_worker.fetch import Fetcher
@@ -75,7 +76,8 @@ async def run(settings: WorkerSettings, *, die_with_parent: bool) -> None:
 
 async def _serve(service: WorkerService, listen: str) -> tuple[grpc.aio.Server, Health, str]:
     server = grpc.aio.server(
-        interceptors=[ErrorInterceptor(), ValidationInterceptor()], options=_SERVER_OPTIONS
+        interceptors=[TelemetryInterceptor(), ErrorInterceptor(), ValidationInterceptor()],
+        options=_SERVER_OPTIONS,
     )
     add_WorkerServiceServicer_to_server(service, server)
     status = Health(["", SERVICE])

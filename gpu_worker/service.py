@@ -23,9 +23,12 @@ from apigpu.worker.v1.worker_service_pb2 import (
 )
 from apigpu.worker.v1.worker_service_pb2_grpc import WorkerServiceServicer
 from google.rpc import code_pb2
+from opentelemetry import trace
 
 from apigpu_common import __version__
 from apigpu_common.errors import InternalError, ServiceError
+from apigpu_common.logs import about
+from apigpu_common.telemetry import context_of
 from gpu_worker.deliver import deliver
 from gpu_worker.fetch import Fetcher
 from gpu_worker.inputs import Inputs
@@ -38,6 +41,8 @@ from gpu_worker.outbox import Outbox
 from gpu_worker.workspace import Workspaces
 
 log = logging.getLogger(__name__)
+
+_TRACER = trace.get_tracer("apigpu")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -96,6 +101,16 @@ class WorkerService(WorkerServiceServicer):
 
     async def _work(self, task: Task, outbox: Outbox) -> None:
         """Do all items within the time limit, and tell how they ended."""
+        attributes = {"apigpu.job": task.job, "apigpu.attempt": task.attempt_id}
+        with (
+            about(job=task.job, attempt=task.attempt_id),
+            _TRACER.start_as_current_span(
+                "task", context_of(task.trace_parent), attributes=attributes
+            ),
+        ):
+            await self._tell(task, outbox)
+
+    async def _tell(self, task: Task, outbox: Outbox) -> None:
         results: dict[str, ItemResult] = {}
         why_not = _time_is_up()
         try:
@@ -133,7 +148,10 @@ class WorkerService(WorkerServiceServicer):
     ) -> None:
         result = ItemResult(item_id=item.id)
         try:
-            result.output.CopyFrom(await self._make(task, item, inputs, outbox))
+            with _TRACER.start_as_current_span("item", attributes={"apigpu.item": item.id}):
+                output = await self._make(task, item, inputs, outbox)
+            result.output.CopyFrom(output)
+            log.info("item %s is done with %s", item.id, output.encoder.used)
         except ServiceError as error:
             log.info("item %s of %s: %s: %s", item.id, task.attempt_id, error.reason, error)
             result.error.CopyFrom(error.to_status())
@@ -158,7 +176,8 @@ class WorkerService(WorkerServiceServicer):
 
         async def fetch(source: MediaSource, field: str) -> Path:
             here[field] = 0.0
-            return await inputs.get(source, field, lambda part: arrived(field, part or 0.0))
+            with _TRACER.start_as_current_span("fetch", attributes={"apigpu.field": field}):
+                return await inputs.get(source, field, lambda part: arrived(field, part or 0.0))
 
         async with self._workspaces.folder() as folder:
             result = folder / "result.mp4"
@@ -167,7 +186,8 @@ class WorkerService(WorkerServiceServicer):
             output = await operation(task, item.id, context)
             frames = output.frame_count
             report(stage(job_pb2.STAGE_DELIVERING, frames, frames))
-            await deliver(result, item.target)
+            with _TRACER.start_as_current_span("deliver"):
+                await deliver(result, item.target)
             return output
 
 

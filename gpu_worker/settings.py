@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, IPvAnyNetwork, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -78,6 +78,16 @@ class WorkerSettings(BaseSettings):
         " addresses are refused.",
     )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        validation_alias=AliasChoices("APIGPU_WORKER_LOG_FORMAT", "APIGPU_LOG_FORMAT"),
+        description="How the log is written: text for people, or json.",
+    )
+    logs_dir: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("APIGPU_WORKER_LOGS_DIR", "APIGPU_LOGS_DIR", "LOGS_DIR"),
+        description="Folder for the log as well, in files that are rotated. Default: none.",
+    )
 
     @field_validator("fetch_allow", mode="before")
     @classmethod

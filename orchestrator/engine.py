@@ -16,6 +16,7 @@ from apigpu.video.v1.job_pb2 import Job, JobEvent
 from google.rpc import code_pb2
 
 from apigpu_common.errors import InvalidInput, PreconditionFailed, ServiceError
+from apigpu_common.telemetry import trace_parent
 from orchestrator import ids
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.files import FileStorage
@@ -91,7 +92,9 @@ class Engine:
         job_id = ids.new_id()
         limits = self._settings.queue_time_limit_s, self._settings.run_time_limit_s
         accepted = request.with_defaults(spec, *limits)
-        machine = JobMachine.create(accepted, ids.job_name(job_id), datetime.now(UTC))
+        machine = JobMachine.create(
+            accepted, ids.job_name(job_id), datetime.now(UTC), trace_parent()
+        )
         fingerprint = request.fingerprint(spec)
         new = NewJob(
             id=job_id,
@@ -109,6 +112,8 @@ class Engine:
                 f"This request_id has made {job.name} from another request: use a new one.",
                 metadata={"job": job.name},
             )
+        if job.name == machine.job.name:
+            self._ledger.metrics.observe(job, new.events)
         self._wake.set()
         return job
 

@@ -11,6 +11,7 @@ from apigpu.video.v1.job_pb2 import Job
 
 from apigpu_common.errors import NotFound, Unavailable
 from orchestrator.jobs.machine import JobMachine
+from orchestrator.metrics import JobMetrics
 from orchestrator.store.records import Change, Conflict, StoredFile
 from orchestrator.store.store import Store
 from orchestrator.watch import WatchHub
@@ -25,6 +26,7 @@ class Ledger:
     def __init__(self, store: Store, hub: WatchHub) -> None:
         self._store = store
         self._hub = hub
+        self.metrics = JobMetrics()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, job_id: str) -> Job:
@@ -52,5 +54,6 @@ class Ledger:
                 except Conflict:
                     continue
                 self._hub.publish(job_id, events)
+                self.metrics.observe(machine.job, events)
                 return machine.job
         raise Unavailable("JOB_BUSY", "The job is being changed by too many at once; try again.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -12,8 +13,11 @@ from apigpu.video.v1 import operations_pb2
 from apigpu.video.v1.job_pb2 import Attempt, Job, Output, Progress
 from apigpu.worker.v1 import worker_service_pb2 as worker
 from google.rpc import status_pb2
+from opentelemetry import trace
 
 from apigpu_common.errors import InternalError, ServiceError, Unavailable, is_retryable
+from apigpu_common.logs import about
+from apigpu_common.telemetry import context_of, trace_parent
 from orchestrator import ids
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.files import FileStorage, Written
@@ -26,6 +30,8 @@ from orchestrator.store.records import StoredFile, Task
 from orchestrator.store.store import Store
 
 log = logging.getLogger(__name__)
+
+_TRACER = trace.get_tracer("apigpu")
 
 # Progress that only moves numbers is stored and told this often.
 _PROGRESS_INTERVAL_S = 0.2
@@ -74,6 +80,10 @@ class TaskRunner:
 
     async def run(self, task: Task, owner: str) -> None:
         """Do the task. On return it is finished or queued again; a cancel leaves it claimed."""
+        with about(job=ids.job_name(task.job_id), task=task.id):
+            await self._run(task, owner)
+
+    async def _run(self, task: Task, owner: str) -> None:
         job = await self._ledger.get(task.job_id)
         job = await self._end_lost(job, task)
         machine = JobMachine(job)
@@ -147,13 +157,14 @@ class TaskRunner:
 
     async def _attempt(self, attempt: _Attempt) -> status_pb2.Status:
         """Dispatch and follow; returns why items without a result have none."""
-        request = await self._request(attempt)
         try:
-            async for event in self._dispatcher.execute(request, attempt.record):
-                if isinstance(event, Attempt):
-                    await self._learn(attempt, event)
-                else:
-                    await self._apply(attempt, event)
+            with self._span(attempt):
+                request = await self._request(attempt)
+                async for event in self._dispatcher.execute(request, attempt.record):
+                    if isinstance(event, Attempt):
+                        await self._learn(attempt, event)
+                    else:
+                        await self._apply(attempt, event)
         except ServiceError as error:
             log.warning("attempt %s broke: %s", attempt.id, error.message)
             return error.to_status()
@@ -164,9 +175,22 @@ class TaskRunner:
             ).to_status()
         return InternalError("RESULT_MISSING", "The worker did not give a result.").to_status()
 
+    def _span(self, attempt: _Attempt) -> AbstractContextManager[object]:
+        """The attempt in its job's trace."""
+        job = attempt.job
+        attributes: dict[str, str | int] = {
+            "apigpu.job": job.name,
+            "apigpu.attempt": attempt.id,
+            "apigpu.backend": self._dispatcher.name,
+            "apigpu.items": len(attempt.file_ids),
+        }
+        parent = context_of(job.trace_parent)
+        return _TRACER.start_as_current_span("attempt", parent, attributes=attributes)
+
     async def _request(self, attempt: _Attempt) -> worker.Task:
         job, task = attempt.job, attempt.task
         request = worker.Task(id=task.id, attempt_id=attempt.id, job=job.name)
+        request.trace_parent = trace_parent()
         request.time_limit.FromMilliseconds(int(1000 * await self._run_limit_s(attempt)))
         operation = job.WhichOneof("operation")
         assert operation is not None

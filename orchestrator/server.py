@@ -17,6 +17,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 from apigpu_common.health import Health
 from apigpu_common.interceptors.errors import ErrorInterceptor
+from apigpu_common.interceptors.telemetry import TelemetryInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
 from apigpu_common.reflection import enable_reflection
 from orchestrator import exposure, ids
@@ -104,6 +105,7 @@ class Orchestrator:
         engine = Engine(settings, store, storage, dispatcher, hub, locate)
         service = VideoService(settings, engine, store, storage, dispatcher)
         shared = [
+            TelemetryInterceptor(),
             ErrorInterceptor(),
             AuthInterceptor(authenticator, settings.keyless),
             ValidationInterceptor(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -161,6 +161,20 @@ class Settings(SecuritySettings):
         default="INFO",
         validation_alias=AliasChoices("APIGPU_LOG_LEVEL", "LOG_LEVEL"),
         description="DEBUG, INFO, WARNING or ERROR.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="How the log is written: text for people, or json."
+    )
+    logs_dir: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("APIGPU_LOGS_DIR", "LOGS_DIR"),
+        description="Folder for the log as well, in files that are rotated (100 MiB are kept)."
+        " Default: none; the log goes to standard error.",
+    )
+    metrics_listen: str = Field(
+        default="",
+        description="Address of /metrics for Prometheus, host:port; not for the public. Default:"
+        " none. Traces and metrics are sent by OTLP where OTEL_EXPORTER_OTLP_ENDPOINT is set.",
     )
 
     @property

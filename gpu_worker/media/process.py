@@ -15,6 +15,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from opentelemetry import trace
+
+_TRACER = trace.get_tracer("apigpu")
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _STDERR_LINES = 40
 _STDERR_LINE_BYTES = 2000
@@ -135,11 +138,24 @@ async def child(
         env={**_environment(), **(environment or {})},
         start_new_session=True,
     )
-    running = Child(process, Path(str(command[0])).name)
-    try:
-        yield running
-    finally:
-        await _despite_cancel(running.end())
+    program = _name(command)
+    running = Child(process, program)
+    with _TRACER.start_as_current_span(
+        program,
+        attributes={"process.executable.name": program, "process.pid": process.pid},
+    ) as span:
+        try:
+            yield running
+        finally:
+            await _despite_cancel(running.end())
+            if process.returncode is not None:
+                span.set_attribute("process.exit.code", process.returncode)
+
+
+def _name(command: Sequence[str | Path]) -> str:
+    """The program, or our module that Python runs: for people who read errors and traces."""
+    ours = (str(part) for part in command if str(part).startswith("gpu_worker."))
+    return next(ours, Path(str(command[0])).name)
 
 
 async def _despite_cancel(ending: Coroutine[None, None, None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from aiolimiter import AsyncLimiter
 from google.rpc import code_pb2
 
 from apigpu_common.errors import InternalError, NotFound, ServiceError, Unavailable
+from orchestrator import metrics
 
 # The platform refuses a longer body of /run.
 _MAX_PAYLOAD_BYTES = 10 * 1000 * 1000
@@ -93,6 +95,7 @@ class RunpodApi:
 
     async def _ask(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
         async with self._concurrent, self._rate:
+            began, status = time.perf_counter(), "no answer"
             try:
                 async with self._session.request(
                     method,
@@ -100,10 +103,14 @@ class RunpodApi:
                     data=body,
                     headers={"Content-Type": "application/json"},
                 ) as response:
+                    status = str(response.status)
                     _check(response.status)
                     answer = json.loads(await response.read())
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 raise _away(f"RunPod cannot be reached ({type(error).__name__}).") from error
+            finally:
+                call = {"apigpu.call": path.partition("/")[0], "http.response.status_code": status}
+                metrics.RUNPOD.record(time.perf_counter() - began, call)
         if not isinstance(answer, dict):
             raise _away("RunPod's answer is not understood.")
         return answer

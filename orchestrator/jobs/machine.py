@@ -45,24 +45,30 @@ class JobMachine:
         self._items = {item.id: item for item in job.items}
 
     @classmethod
-    def create(cls, spec: Job, name: str, now: datetime) -> JobMachine:
+    def create(cls, spec: Job, name: str, now: datetime, trace_parent: str = "") -> JobMachine:
         """Accept what `spec` asks for as a new job called `name`."""
-        return cls._begin(asked(spec), name, now, {})
+        return cls._begin(asked(spec), name, now, {}, trace_parent)
 
     @classmethod
-    def retry(cls, ended: Job, name: str, now: datetime) -> JobMachine:
+    def retry(cls, ended: Job, name: str, now: datetime, trace_parent: str = "") -> JobMachine:
         """A new job that makes what `ended` has not made, and carries over what it has."""
         job = asked(ended)
         job.retry_of = ended.name
         outputs = {item.id: item.output for item in ended.items if item.state == Item.SUCCEEDED}
-        return cls._begin(job, name, now, outputs)
+        return cls._begin(job, name, now, outputs, trace_parent)
 
     @classmethod
     def _begin(
-        cls, job: Job, name: str, now: datetime, made: Mapping[str, job_pb2.Output]
+        cls,
+        job: Job,
+        name: str,
+        now: datetime,
+        made: Mapping[str, job_pb2.Output],
+        trace_parent: str,
     ) -> JobMachine:
         job.name, job.state = name, states.JOB.initial
         job.create_time.CopyFrom(_timestamp(now))
+        job.trace_parent = trace_parent
         job.progress.stage = job_pb2.STAGE_QUEUED
         for index, item_id in enumerate(item_ids(job)):
             item = job.items.add(id=item_id, index=index, state=states.ITEM.initial)

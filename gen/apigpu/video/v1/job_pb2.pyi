@@ -191,6 +191,7 @@ class Job(_message.Message):
     RUN_TIME_LIMIT_FIELD_NUMBER: _builtins.int
     RETRY_OF_FIELD_NUMBER: _builtins.int
     ITEM_COUNTS_FIELD_NUMBER: _builtins.int
+    TRACE_PARENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The resource name, "jobs/{job}". Given by the service."""
     state: Global___Job.State.ValueType
@@ -212,6 +213,10 @@ class Job(_message.Message):
     retry_of: _builtins.str
     """The job whose unfinished items this one makes, "jobs/{job}": see RetryJob. Empty
     for other jobs.
+    """
+    trace_parent: _builtins.str
+    """The trace that the job belongs to, as a W3C `traceparent`. Empty where the service
+    does not trace.
     """
     @_builtins.property
     def caption(self) -> _operations_pb2.Caption:
@@ -309,10 +314,11 @@ class Job(_message.Message):
         run_time_limit: _duration_pb2.Duration | None = ...,
         retry_of: _builtins.str = ...,
         item_counts: Global___ItemCounts | None = ...,
+        trace_parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_priority", b"_priority", "add_audio", b"add_audio", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "max_cost_micros", b"max_cost_micros", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "stats", b"stats"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_priority", b"_priority", "add_audio", b"add_audio", "attempts", b"attempts", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "items", b"items", "labels", b"labels", "last_sequence", b"last_sequence", "max_cost_micros", b"max_cost_micros", "name", b"name", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "retry_of", b"retry_of", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "state", b"state", "stats", b"stats"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_priority", b"_priority", "add_audio", b"add_audio", "attempts", b"attempts", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "items", b"items", "labels", b"labels", "last_sequence", b"last_sequence", "max_cost_micros", b"max_cost_micros", "name", b"name", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "retry_of", b"retry_of", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "state", b"state", "stats", b"stats", "trace_parent", b"trace_parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_micros: _TypeAlias = _typing.Literal["max_cost_micros"]  # noqa: Y015
     _WhichOneofArgType__max_cost_micros: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros"]  # noqa: Y015

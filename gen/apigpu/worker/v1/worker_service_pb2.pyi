@@ -85,12 +85,15 @@ class Task(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     TIME_LIMIT_FIELD_NUMBER: _builtins.int
     PERMIT_FIELD_NUMBER: _builtins.int
+    TRACE_PARENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The orchestrator's id of this task."""
     attempt_id: _builtins.str
     """The orchestrator's id of this try at the task. Every event carries it."""
     job: _builtins.str
     """The job that it belongs to, "jobs/{job}"."""
+    trace_parent: _builtins.str
+    """The trace that the work belongs to, as a W3C `traceparent`. Empty: none."""
     @_builtins.property
     def caption(self) -> _operations_pb2.Caption:
         """Burn captions into a video."""
@@ -135,10 +138,11 @@ class Task(_message.Message):
         files: _abc.Mapping[_builtins.str, Global___FileLocation] | None = ...,
         time_limit: _duration_pb2.Duration | None = ...,
         permit: Global___FileLocation | None = ...,
+        trace_parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "caption", b"caption", "images_to_videos", b"images_to_videos", "operation", b"operation", "permit", b"permit", "time_limit", b"time_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "attempt_id", b"attempt_id", "caption", b"caption", "files", b"files", "id", b"id", "images_to_videos", b"images_to_videos", "items", b"items", "job", b"job", "operation", b"operation", "permit", b"permit", "time_limit", b"time_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "attempt_id", b"attempt_id", "caption", b"caption", "files", b"files", "id", b"id", "images_to_videos", b"images_to_videos", "items", b"items", "job", b"job", "operation", b"operation", "permit", b"permit", "time_limit", b"time_limit", "trace_parent", b"trace_parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["caption", "images_to_videos", "add_audio"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015

@@ -1,0 +1,107 @@
+"""One job as it is seen from outside: its trace, its metrics, its log."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from pathlib import Path
+
+import aiohttp
+from apigpu.video.v1 import job_pb2, operations_pb2
+from apigpu.video.v1.job_pb2 import Job
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests import requests
+from tests.otlp import Collector, collector
+from tests.services import connect, process
+
+ROOT = Path(__file__).resolve().parents[2]
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+CALLER = "b7ad6b7169203331"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def clip(address: str, metadata: tuple[tuple[str, str], ...] = ()) -> Job:
+    """Have a short clip made."""
+    async with connect(address) as stub:
+        picture = next((ROOT / "demo" / "media").glob("01*.jpg"))
+        file = await stub.UploadFile(requests.chunks("beach.jpg", picture.read_bytes()))
+        image = operations_pb2.Image(
+            id="beach",
+            image=operations_pb2.MediaSource(file=file.name),
+            duration=requests.seconds(0.5),
+        )
+        spec = job_pb2.Job(images_to_videos=operations_pb2.ImagesToVideos(images=[image]))
+        done = await requests.finished(stub.RunJob(requests.run(spec), metadata=metadata))
+    assert done.state == Job.SUCCEEDED, done.error
+    return done
+
+
+def tree(found: Collector) -> dict[str, str]:
+    """Of the caller's trace: the path of names to each span, and the service it ran in."""
+    ours = {s.span_id: (service, s) for service, s in found.spans if s.trace_id.hex() == TRACE}
+
+    def path(span: Span) -> str:
+        if span.parent_span_id.hex() == CALLER:
+            return span.name
+        return f"{path(ours[span.parent_span_id][1])} > {span.name}"
+
+    return {path(span): service for service, span in ours.values()}
+
+
+async def test_one_trace_leads_from_the_call_to_each_ffmpeg(tmp_path: Path) -> None:
+    caller = (("traceparent", f"00-{TRACE}-{CALLER}-01"),)
+    # At their end both programs send what they have left, before the collector ends.
+    async with (
+        collector() as found,
+        process(tmp_path / "data", **found.environment()) as service,
+    ):
+        done = await clip(service.address, caller)
+    spans = tree(found)
+    call = "apigpu.video.v1.VideoService/RunJob"
+    assert done.trace_parent.split("-")[1] == TRACE
+    assert spans[call] == "apigpu-orchestrator"
+    assert spans[f"{call} > job images_to_videos"] == "apigpu-orchestrator"
+    attempt = f"{call} > attempt"
+    assert spans[attempt] == "apigpu-orchestrator"
+    item = f"{attempt} > task > item"
+    assert {spans[f"{item}{step}"] for step in ("", " > fetch", " > deliver")} == {"apigpu-worker"}
+    programs = {name.rpartition(" > ")[2] for name in spans if name.startswith(f"{item} > ")}
+    assert any(name.startswith("ffmpeg") for name in programs), programs
+    assert "gpu_worker.media.render_child" in programs
+    assert {"apigpu.jobs.finished", "rpc.server.call.duration"} <= found.metrics
+
+
+async def test_metrics_tell_what_was_done_and_with_which_encoder(tmp_path: Path) -> None:
+    listen = f"127.0.0.1:{free_port()}"
+    async with process(tmp_path / "data", APIGPU_METRICS_LISTEN=listen) as service:
+        await clip(service.address)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://{listen}/metrics") as answer,
+        ):
+            text = await answer.text()
+    done = (
+        r'apigpu_jobs_finished_total\{apigpu_operation="images_to_videos",[^}]*SUCCEEDED"[^}]*\} 1'
+    )
+    assert re.search(done, text), text
+    assert re.search(r'apigpu_items_finished_total\{apigpu_encoder="libx264"', text), text
+    assert "apigpu_item_phase_duration_seconds" in text
+    assert 'rpc_response_status_code="OK"' in text
+
+
+async def test_the_log_carries_the_ids_of_job_and_attempt(tmp_path: Path) -> None:
+    logs = {"APIGPU_LOGS_DIR": str(tmp_path / "logs"), "APIGPU_LOG_FORMAT": "json"}
+    async with process(tmp_path / "data", **logs, APIGPU_LOG_LEVEL="DEBUG") as service:
+        done = await clip(service.address)
+    lines = (tmp_path / "logs" / "worker.log").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    ours = [record for record in records if record.get("job") == done.name]
+    assert ours, records
+    assert {record["attempt"] for record in ours} == {done.attempts[0].id}
