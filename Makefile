@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-.venv/ok: requirements-dev.txt pyproject.toml
+.venv/ok: requirements-dev.txt pyproject.toml hatch_build.py gpu_worker/media/native/resample.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "API GPU needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv .venv || { echo "This Python cannot make virtual environments: on Debian, apt-get install python3-venv"; exit 1; }
 	@echo "Installing the pinned dependencies into .venv ..."

@@ -5,15 +5,13 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import numpy as np
-from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image, ImageCms, ImageOps
 
+from gpu_worker.media import resampler
 from gpu_worker.media.refusal import Refused
 
 MAX_PIXELS = 100_000_000
 BLACK = "#000000"
-LANCZOS = ResizeAlg.convolution(FilterType.lanczos3)
 
 
 def open_picture(
@@ -51,16 +49,22 @@ def _check_size(width: int, height: int) -> None:
 
 def _to_rgb(image: Image.Image, backdrop: str) -> Image.Image:
     """Any mode to RGB: 16 bits to 8, palettes and CMYK by Pillow, transparency over `backdrop`."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        values = np.asarray(image, dtype=np.float64)
-        scale = 255 / 65535 if values.max(initial=0) > 255 else 1.0
-        image = Image.fromarray((values * scale).clip(0, 255).astype(np.uint8))
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        image = _to_8_bits(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, backdrop), image)
     return _to_srgb(image)
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    import numpy as np  # rarely needed, and slow to load
+
+    values = np.asarray(image, dtype=np.float64)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((values // 256).astype(np.uint8))
+    scale = 255 / 65535 if values.max(initial=0) > 255 else 1.0
+    return Image.fromarray((values * scale).clip(0, 255).astype(np.uint8))
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
@@ -85,7 +89,6 @@ def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The RGB picture at that size, antialiased."""
     if size == image.size:
         return image
-    # Several times as fast as Pillow's own.
-    result = Image.new("RGB", size)
-    Resizer().resize_pil(image, result, ResizeOptions(resize_alg=LANCZOS))
-    return result
+    bands = [resampler.plane(band.tobytes(), image.size) for band in image.split()]
+    small = [resampler.resized(band, size).rows for band in bands]
+    return Image.merge("RGB", [Image.frombytes("L", size, rows) for rows in small])

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
+
+from gpu_worker.media.resampler import Plane, Size, plane, resized
 
 _KR, _KB = 0.2126, 0.0722  # BT.709
 _KG = 1 - _KR - _KB
@@ -22,8 +22,6 @@ _YUV = (
     *((1 - _KR) * _RED, -_KG * _RED, -_KB * _RED, 128.0),
 )
 
-Plane = npt.NDArray[np.uint8]
-
 
 @dataclass(frozen=True)
 class Planes:
@@ -35,9 +33,14 @@ class Planes:
     u: Plane
     v: Plane
 
+    def resized(self, size: Size) -> Planes:
+        half = ((size[0] + 1) // 2, (size[1] + 1) // 2)
+        return Planes(resized(self.y, size), resized(self.u, half), resized(self.v, half))
+
 
 def to_planes(image: Image.Image) -> Planes:
     """RGB to BT.709 limited range."""
     y = image.convert("L", _Y)
-    chroma = np.asarray(image.reduce(2).convert("RGB", _YUV))
-    return Planes(np.asarray(y), chroma[..., 1], chroma[..., 2])
+    small = image.reduce(2).convert("RGB", _YUV)
+    u, v = small.getchannel(1), small.getchannel(2)
+    return Planes(*(plane(each.tobytes(), each.size) for each in (y, u, v)))

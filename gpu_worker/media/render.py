@@ -1,94 +1,18 @@
 """Draw the frames of a camera move: separable antialiased resampling of each plane with a
-fractional crop box, so that the motion is as smooth as its numbers.
-
-The resampler is several times faster down the columns than along the rows of a one-channel
-picture, because it works on neighbouring bytes at once. Along the rows it does so only for
-pixels of several channels. So rows are sampled in groups of four that stand in as channels.
-"""
+fractional crop box, so that the motion is as smooth as its numbers."""
 
 from __future__ import annotations
 
-import math
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-from cykooz_resizer import CropBox, ImageData, PixelType, ResizeOptions, Resizer
-
 from gpu_worker.media.motion import Box
-from gpu_worker.media.picture import LANCZOS
-from gpu_worker.media.planes import Plane, Planes
+from gpu_worker.media.planes import Planes
+from gpu_worker.media.resampler import Target, sample
 
-_LANCZOS_REACH_PX = 3
-# Chroma is sampled up to this far left of its plane (see `_chroma_box`).
-_MARGIN_PX = 4
-_CHANNELS = 4
-
-Frame = tuple[bytes, bytes, bytes]
-
-
-class _Sampler:
-    """Resamples parts of one or two planes of the same size, to one size."""
-
-    def __init__(self, planes: list[Plane], size: tuple[int, int], margin_px: int = 0) -> None:
-        self._planes = len(planes)
-        self._rows = _CHANNELS // self._planes  # of each plane, in one group
-        height = planes[0].shape[0]
-        missing = -height % self._rows
-        self._height = float(height)
-        packed = np.stack(
-            [np.pad(plane, ((0, missing), (margin_px, margin_px)), mode="edge") for plane in planes]
-        )
-        groups = packed.reshape(self._planes, -1, self._rows, packed.shape[2])
-        self._groups, self._width = groups.shape[1], groups.shape[3]
-        # From (plane, group, row, column) to (group, column, row, plane).
-        pixels = groups.transpose(1, 3, 2, 0).tobytes()
-        self._source = ImageData(self._width, self._groups, PixelType.U8x4, pixels)
-        self._size = size
-        self._margin_px = margin_px
-        self._of_thread = threading.local()
-
-    def sample(self, box: Box) -> bytes:
-        """The box of each plane at the size: rows of all planes side by side."""
-        left = max(0.0, box.left + self._margin_px)
-        top = max(0.0, box.top)
-        # Rounding may lead a hair beyond the edge, which the resizer refuses.
-        width = min(box.width, self._width - left)
-        height = min(box.height, self._height - top)
-        reach = math.ceil(_LANCZOS_REACH_PX * max(1.0, height / self._size[1]))
-        first = max(0, int(top - reach) // self._rows)
-        last = min(self._groups, int(top + height + reach) // self._rows + 1)
-        rows = self._across(CropBox(left, first, width, last - first))
-        down = CropBox(0, top - first * self._rows, rows.width, height)
-        result = self._result()
-        Resizer().resize(rows, result, ResizeOptions(resize_alg=LANCZOS, crop_box=down))
-        pixels: bytes = result.get_buffer()
-        return pixels
-
-    def _result(self) -> ImageData:
-        """Where this thread's results go: one piece of memory, again and again."""
-        if not hasattr(self._of_thread, "result"):
-            width, height = self._size
-            self._of_thread.result = ImageData(width * self._planes, height, PixelType.U8)
-        result: ImageData = self._of_thread.result
-        return result
-
-    def _across(self, crop: CropBox) -> ImageData:
-        """The rows in `crop` at their final width, as rows again; planes side by side."""
-        count, width = int(crop.height), self._size[0]
-        groups = ImageData(width, count, PixelType.U8x4)
-        options = ResizeOptions(resize_alg=LANCZOS, crop_box=crop, use_alpha=False)
-        Resizer().resize(self._source, groups, options)
-        shape = (count, width, self._rows, self._planes)
-        pixels = np.frombuffer(groups.get_buffer(), np.uint8).reshape(shape)
-        rows = np.empty((count, self._rows, self._planes, width), np.uint8)
-        for row in range(self._rows):
-            for plane in range(self._planes):
-                rows[:, row, plane] = pixels[:, :, row, plane]
-        return ImageData(width * self._planes, count * self._rows, PixelType.U8, rows.tobytes())
+Size = tuple[int, int]
 
 
 def _chroma_box(box: Box, width: int) -> Box:
@@ -105,27 +29,19 @@ class Level:
     planes: Planes
     scale: tuple[float, float]
 
-
-class _Drawer:
-    """Draws frames of one level."""
-
-    def __init__(self, level: Level, size: tuple[int, int]) -> None:
-        half = (size[0] // 2, size[1] // 2)
-        self._size = size
-        self._scale = level.scale
-        self._luma = _Sampler([level.planes.y], size)
-        self._chroma = _Sampler([level.planes.u, level.planes.v], half, _MARGIN_PX)
-
-    def steps(self, box: Box) -> float:
+    def steps(self, box: Box, size: Size) -> float:
         """How many pixels of this level go into one of the frame's."""
-        return box.width * self._scale[0] / self._size[0]
+        return box.width * self.scale[0] / size[0]
 
-    def draw(self, box: Box) -> Frame:
-        here = box.scaled(*self._scale)
-        luma = self._luma.sample(here)
-        chroma = self._chroma.sample(_chroma_box(here, self._size[0]))
-        both = np.frombuffer(chroma, np.uint8).reshape(self._size[1] // 2, 2, -1)
-        return luma, both[:, 0].tobytes(), both[:, 1].tobytes()
+    def draw(self, box: Box, size: Size, frame: Target) -> None:
+        """Y, U and V of the box, one behind the other."""
+        here = box.scaled(*self.scale)
+        half = (size[0] // 2, size[1] // 2)
+        luma_bytes, chroma_bytes = size[0] * size[1], half[0] * half[1]
+        chroma = _chroma_box(here, size[0])
+        sample(self.planes.y, here, size, frame)
+        sample(self.planes.u, chroma, half, frame, luma_bytes)
+        sample(self.planes.v, chroma, half, frame, luma_bytes + chroma_bytes)
 
 
 # Below it, a smaller level would look softer than a larger one does.
@@ -133,25 +49,32 @@ FINEST_STEP = 1.4
 
 
 def frames(
-    levels: Iterable[Level], boxes: Iterator[Box], size: tuple[int, int], threads: int
-) -> Iterator[Frame]:
-    """Y, U and V of each frame, in order.
+    levels: Iterable[Level], boxes: Iterator[Box], size: Size, threads: int
+) -> Iterator[memoryview]:
+    """Each frame in order, raw yuv420p. A frame is valid until the next one is asked for.
 
     levels: the largest first; each frame is drawn from the smallest that is fine enough for
     it. size: even. threads: how many frames are drawn at the same time.
     """
-    drawers = [_Drawer(level, size) for level in levels]
+    largest, *smaller = levels
+    # One is in use by the caller, and one more waits to be.
+    spare = deque(Target(size[0] * size[1] * 3 // 2) for _ in range(threads + 2))
 
-    def draw(box: Box) -> Frame:
-        smallest_first = reversed(drawers[1:])
-        fine = (drawer for drawer in smallest_first if drawer.steps(box) >= FINEST_STEP)
-        return next(fine, drawers[0]).draw(box)
+    def draw(box: Box, frame: Target) -> Target:
+        fine = (level for level in reversed(smaller) if level.steps(box, size) >= FINEST_STEP)
+        next(fine, largest).draw(box, size, frame)
+        return frame
+
+    def shown(drawing: Future[Target]) -> Iterator[memoryview]:
+        frame = drawing.result()
+        yield frame.view
+        spare.append(frame)
 
     with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[Future[Frame]] = deque()
+        ahead: deque[Future[Target]] = deque()
         for box in boxes:
-            ahead.append(pool.submit(draw, box))
+            ahead.append(pool.submit(draw, box, spare.popleft()))
             if len(ahead) > threads:
-                yield ahead.popleft().result()
+                yield from shown(ahead.popleft())
         while ahead:
-            yield ahead.popleft().result()
+            yield from shown(ahead.popleft())

@@ -12,13 +12,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
 from gpu_worker.media import canvas, clip, motion, picture, refusal, render
 from gpu_worker.media.clip import Clip
 from gpu_worker.media.motion import Box, Size
-from gpu_worker.media.planes import to_planes
-from gpu_worker.media.render import Frame, Level
+from gpu_worker.media.planes import Planes, to_planes
+from gpu_worker.media.render import Level
 
 _PIPE_BYTES = 1024 * 1024
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -32,13 +30,13 @@ def main() -> int:
         return refusal.tell(refused)
     keep_memory()
     enlarge_pipe(sys.stdout.fileno())
-    for planes in frames:
-        write_all(sys.stdout.fileno(), planes)
+    for frame in frames:
+        write_all(sys.stdout.fileno(), frame)
     return 0
 
 
-def draw(order: Clip) -> Iterator[Frame]:
-    """Y, U and V of every frame. Raises Refused, before the first, where the picture is bad."""
+def draw(order: Clip) -> Iterator[memoryview]:
+    """Every frame, raw yuv420p. Raises Refused, before the first, where the picture is bad."""
     longest_px = int(max(order.size) * order.motion.closest) + 1
     backdrop = (order.bars and order.bars.color) or picture.BLACK
     image = picture.open_picture(Path(order.path), order.format, longest_px, backdrop)
@@ -46,10 +44,9 @@ def draw(order: Clip) -> Iterator[Frame]:
     # More pixels than the closest view shows are only noise to the sampler: shrink once.
     finest = min(1.0, order.width / min(first.width, last.width))
     size = canvas.whole((stage[0] * finest, stage[1] * finest))
-    if order.bars is None:
-        largest = picture.resized(image, size)
-    else:
-        largest = canvas.draw(image, size, order.size, order.bars)
+    if order.bars is not None:
+        image = canvas.draw(image, size, order.size, order.bars)
+    largest = to_planes(image).resized(size)
     widest_step = max(first.width, last.width) * finest / order.width
     levels = _levels(largest, stage, widest_step)
     boxes = motion.boxes(first, last, order.frames, order.motion.easing)
@@ -66,21 +63,21 @@ def _ends(order: Clip, size: Size) -> tuple[Box, Box, Size]:
     return *motion.ends(stage, order.size, move), stage
 
 
-def _levels(largest: Image.Image, stage: Size, widest_step: float) -> list[Level]:
+def _levels(largest: Planes, stage: Size, widest_step: float) -> list[Level]:
     """What is drawn at its full size, and at a half, a quarter ... of it, as far as it is of use.
 
     widest_step: how many pixels of the largest go into one of a frame's in the widest view.
     """
     levels = []
-    image = largest
+    planes = largest
     while True:
+        width, height = planes.y.size
         # Sides are rounded to whole pixels, so width and height may differ in scale by a hair.
-        scale = (image.width / stage[0], image.height / stage[1])
-        levels.append(Level(to_planes(image), scale))
+        levels.append(Level(planes, (width / stage[0], height / stage[1])))
         widest_step /= 2
         if widest_step < render.FINEST_STEP:
             return levels
-        image = picture.resized(image, canvas.whole((image.width / 2, image.height / 2)))
+        planes = planes.resized(canvas.whole((width / 2, height / 2)))
 
 
 def keep_memory() -> None:
@@ -100,11 +97,9 @@ def enlarge_pipe(descriptor: int) -> None:
             return  # not a pipe, or not allowed: slower, not wrong
 
 
-def write_all(descriptor: int, planes: tuple[bytes, ...]) -> None:
-    for plane in planes:
-        view = memoryview(plane)
-        while view:
-            view = view[os.write(descriptor, view) :]
+def write_all(descriptor: int, frame: memoryview) -> None:
+    while frame:
+        frame = frame[os.write(descriptor, frame) :]
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from gpu_worker.media.clip import Clip
 from gpu_worker.media.motion import EASINGS, Box, Motion, View
 from gpu_worker.media.planes import Planes, to_planes
 from gpu_worker.media.render import Level
+from gpu_worker.media.resampler import plane
 
 ZOOM = 1.324
 FRAME = (480, 270)
@@ -53,8 +54,9 @@ def centre_of_mass(
     return float((window.sum(0) * x).sum() / total), float((window.sum(1) * y).sum() / total)
 
 
-def image_of(data: bytes, size: tuple[int, int]) -> Array:
-    return np.frombuffer(data, np.uint8).reshape(size[1], size[0]).astype(np.float64)
+def image_of(data: bytes | memoryview, size: tuple[int, int]) -> Array:
+    rows = np.frombuffer(data, np.uint8, size[0] * size[1])
+    return rows.reshape(size[1], size[0]).astype(np.float64)
 
 
 MOVES = [
@@ -72,9 +74,10 @@ MOVES = [
 def test_every_frame_is_where_the_boxes_say_and_none_shakes(move: Motion) -> None:
     centres = [(x + 0.37, y + 0.61) for x in range(48, 600, 56) for y in range(48, 320, 52)]
     luma = np.round(235 * spots(SOURCE, centres, SPOT_PX)).astype(np.uint8)
-    gray = np.full((SOURCE[1] // 2, SOURCE[0] // 2), 128, np.uint8)
+    half = (SOURCE[0] // 2, SOURCE[1] // 2)
+    gray = plane(bytes([128]) * (half[0] * half[1]), half)
     boxes = list(motion.boxes(*motion.ends(SOURCE, FRAME, move), 24, move.easing))
-    levels = [Level(Planes(luma, gray, gray), (1, 1))]
+    levels = [Level(Planes(plane(luma.tobytes(), SOURCE), gray, gray), (1, 1))]
     shifts = positions(render.frames(levels, iter(boxes), FRAME, 2), boxes, centres)
     assert rms(shifts) <= MAX_POSITION_ERROR_PX
     assert rms(np.diff(shifts, axis=0)) <= MAX_JITTER_PX
@@ -101,7 +104,7 @@ def rms(values: Array) -> float:
 
 
 def positions(
-    frames: Iterator[render.Frame],
+    frames: Iterator[memoryview],
     boxes: list[Box],
     centres: list[tuple[float, float]],
     spot_px: float = SPOT_PX,
@@ -109,8 +112,8 @@ def positions(
 ) -> Array:
     """How far the spots are from where they should be, on average, in each frame: x and y."""
     shifts = []
-    for box, (y, _, _) in zip(boxes, frames, strict=True):
-        frame = image_of(y, FRAME) - black
+    for box, raw in zip(boxes, frames, strict=True):
+        frame = image_of(raw, FRAME) - black
         scale = FRAME[0] / box.width
         radius = 4 * spot_px * scale
         errors = []
@@ -134,11 +137,11 @@ def test_colour_lies_where_players_expect_it_in_h264() -> None:
     redness = spots(FRAME, [centre], 6.0)
     rgb = np.stack([60 + 180 * redness, 60 + 0 * redness, 60 + 0 * redness], axis=-1)
     planes = to_planes(Image.fromarray(np.round(rgb).astype(np.uint8)))
-    ((_, _, v),) = render.frames(
+    (frame,) = render.frames(
         [Level(planes, (1, 1))], iter([Box(0, 0, *map(float, FRAME))]), FRAME, 1
     )
     half = (FRAME[0] // 2, FRAME[1] // 2)
-    red = image_of(v, half) - 128
+    red = image_of(frame[-half[0] * half[1] :], half) - 128
     # Column n of the plane has its middle at luma position 2n + 0.5, row n at 2n + 1.
     expected = ((centre[0] - 0.5) / 2 + 0.5, (centre[1] - 1.0) / 2 + 0.5)
     found = centre_of_mass(red, expected, 30)
