@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import grpc
 from apigpu.video.v1 import video_service_pb2
+from apigpu.video.v1.job_pb2 import Output
 from apigpu.video.v1.video_service_pb2_grpc import add_VideoServiceServicer_to_server
 from apigpu.worker.v1.worker_service_pb2 import FileLocation
 from grpc_health.v1 import health, health_pb2_grpc
@@ -139,9 +140,13 @@ class Orchestrator:
             runpod_max_timeout_s=settings.runpod_max_timeout,
             patience_s=settings.http_patience_s,
         )
+
+        async def link(output: Output) -> str:
+            return transfers.locate(ids.id_of(output.file), "GET").url
+
         doors = application(
             Calls(service, interceptors),
-            lambda output: transfers.locate(ids.id_of(output.file), "GET").url,
+            link,
             facts,
             settings.cors_allow_origins,
             transfers.routes(),

@@ -3,20 +3,26 @@ streams included. Only translates; see `calls.py` for what it translates to."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from connectrpc.code import Code
+from connectrpc.codec import Codec
 from connectrpc.compat import google_protobuf_binary_codec, google_protobuf_json_codec
-from connectrpc.errors import ConnectError
+from connectrpc.errors import ConnectError, ErrorDetail
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.request import RequestContext
 from connectrpc.server import ConnectASGIApplication, Endpoint
+from google.protobuf import any_pb2, json_format
 from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2
 from protobuf.wkt import Any as AnyMessage
+from protobuf.wkt import Struct
 
+from apigpu_common.errors import InvalidInput
 from orchestrator.http.calls import SERVICE, CallContext, Caller, CallRefused, Calls
 
 PATH = f"/{SERVICE.full_name}"
@@ -33,16 +39,33 @@ class ConnectDoor(ConnectASGIApplication[Calls]):
             service=calls,
             endpoints=_endpoints,
             read_max_bytes=_MAX_MESSAGE_BYTES,
-            codecs=[
-                google_protobuf_binary_codec(),
-                # A misspelt field is told, not dropped.
-                google_protobuf_json_codec(ignore_unknown_fields=False),
-            ],
+            codecs=[google_protobuf_binary_codec(), _StrictJson()],
         )
 
     @property
     def path(self) -> str:
         return PATH
+
+
+class _StrictJson(Codec[Message, Message]):
+    """JSON in which a misspelt field is told, not dropped."""
+
+    def __init__(self) -> None:
+        self._codec = google_protobuf_json_codec(ignore_unknown_fields=False)
+
+    def name(self) -> str:
+        return self._codec.name()
+
+    def encode(self, message: Message) -> bytes:
+        return self._codec.encode(message)
+
+    def decode(self, data: bytes | bytearray, message_class: type[Message]) -> Message:
+        try:
+            return cast("Message", self._codec.decode(data, message_class))
+        except (json_format.ParseError, UnicodeDecodeError) as error:
+            raise _error(
+                CallRefused(InvalidInput("MALFORMED_JSON", str(error)).to_status())
+            ) from None
 
 
 def _endpoints(calls: Calls) -> Mapping[str, Any]:
@@ -130,5 +153,17 @@ def _error(refused: CallRefused) -> ConnectError:
     name = code_pb2.Code.Name(status.code)
     # gRPC spells it with two l, Connect with one.
     code = Code.CANCELED if name == "CANCELLED" else Code[name]
-    details = [AnyMessage(type_url=one.type_url, value=one.value) for one in status.details]
-    return ConnectError(code, status.message, details)
+    return ConnectError(code, status.message, [_Detail(one) for one in status.details])
+
+
+class _Detail(ErrorDetail):
+    """A detail that is also told in plain JSON ("debug" in Connect's errors), for people."""
+
+    def __init__(self, detail: any_pb2.Any) -> None:
+        super().__init__(AnyMessage(type_url=detail.type_url, value=detail.value))
+        told = json_format.MessageToDict(detail)
+        told.pop("@type")
+        self._told = Struct.from_json(json.dumps(told))
+
+    def value(self, *_: Any) -> Any:
+        return self._told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,8 @@ from orchestrator.http.rest import requests
 from orchestrator.http.waiting import Answer
 
 # Where a client fetches an output.
-Link = Callable[[Output], str]
+Link = Callable[[Output], Awaitable[str]]
+Links = Mapping[str, str]  # by the file's name
 
 JOB_UNKNOWN: Mapping[str, str] = {"error": "Job not found", "message": "Job ID does not exist"}
 ALREADY_COMPLETED = "Job is already completed"
@@ -62,7 +63,13 @@ def refusal(refused: CallRefused, complaint: str = "") -> Answer:
     return Answer(status, {"error": error, "message": message, **_why(refused.status)}, headers)
 
 
-def finished(job: Job, link: Link) -> Answer:
+async def links_of(job: Job, link: Link) -> Links:
+    """Where the job's outputs can be fetched."""
+    outputs = [item.output for item in job.items if item.state == Item.SUCCEEDED]
+    return {output.file: await link(output) for output in outputs}
+
+
+def finished(job: Job, links: Links) -> Answer:
     """What a caller is told who has waited for the job."""
     if job.state not in (Job.SUCCEEDED, Job.PARTIALLY_SUCCEEDED):
         return Answer(500, {**failure(job), "code": 500, "jobId": ids.id_of(job.name)})
@@ -74,7 +81,7 @@ def finished(job: Job, link: Link) -> Answer:
     body = {
         "code": 200,
         "message": DONE[operation],
-        **output(job, link),
+        **output(job, links),
         "execution": _execution(job),
         "stats": stats,
     }
@@ -89,13 +96,13 @@ def failure(job: Job) -> dict[str, Any]:
     return {"error": "Processing failed", "message": _message(status), **_why(status)}
 
 
-def output(job: Job, link: Link) -> dict[str, Any]:
+def output(job: Job, links: Links) -> dict[str, Any]:
     """The results that are there, and which are not."""
     done = [item for item in job.items if item.state == Item.SUCCEEDED]
     if job.WhichOneof("operation") != "images_to_videos":
-        return {"video_url": link(done[0].output)} if done else {}
+        return {"video_url": links[done[0].output.file]} if done else {}
     told: dict[str, Any] = {
-        "videos": [{"id": item.id, "video_url": link(item.output)} for item in done]
+        "videos": [{"id": item.id, "video_url": links[item.output.file]} for item in done]
     }
     failed = [item for item in job.items if item.state == Item.FAILED]
     if failed:
@@ -105,11 +112,11 @@ def output(job: Job, link: Link) -> dict[str, Any]:
     return told
 
 
-def state(job: Job, link: Link) -> dict[str, Any]:
+def state(job: Job, links: Links) -> dict[str, Any]:
     """A job as RunPod would tell of it."""
     told: dict[str, Any] = {"id": ids.id_of(job.name), "status": _STATUS[job.state], **times(job)}
     if job.state in (Job.SUCCEEDED, Job.PARTIALLY_SUCCEEDED):
-        told["output"] = output(job, link)
+        told["output"] = output(job, links)
     elif job.state == Job.FAILED:
         told["error"] = failure(job)["message"]
     return told

@@ -131,7 +131,7 @@ class RestDoor:
         called = await self._call("GetJob", get, request)
         if isinstance(called, Answer):
             return _response(_of_a_job(called))
-        return JSONResponse(answers.state(called, self._link))
+        return JSONResponse(answers.state(called, await answers.links_of(called, self._link)))
 
     async def cancel(self, request: Request) -> Response:
         cancel = video_service_pb2.CancelJobRequest(name=_job_name(request))
@@ -169,7 +169,8 @@ class RestDoor:
         try:
             async for event in self._calls.stream("WatchJob", watch, _context(request)):
                 if event.HasField("finished"):
-                    return answers.finished(event.finished, self._link)
+                    job = event.finished
+                    return answers.finished(job, await answers.links_of(job, self._link))
         except CallRefused as refused:
             told = answers.refusal(refused)
             body = {**told.body, "code": told.status, "jobId": ids.id_of(name)}
