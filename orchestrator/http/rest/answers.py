@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from apigpu.video.v1.job_pb2 import Item, Job, Output
+from apigpu.video.v1.video_service_pb2 import BackendProblem, BackendStatus
 from google.protobuf import timestamp_pb2
 from google.rpc import code_pb2, status_pb2
 
@@ -120,6 +121,16 @@ def state(job: Job, links: Links) -> dict[str, Any]:
     elif job.state == Job.FAILED:
         told["error"] = failure(job)["message"]
     return told
+
+
+def trouble(status: BackendStatus | None) -> str:
+    """What keeps RunPod from doing work. Empty: nothing does. None: it could not be asked."""
+    if status is None:
+        return "RunPod endpoint not responding"
+    if not status.endpoint_id:
+        return "RunPod is not configured: set RUNPOD_API_KEY and RUNPOD_ENDPOINT_ID"
+    errors = [one for one in status.problems if one.severity == BackendProblem.ERROR]
+    return errors[0].message if errors else ""
 
 
 def times(job: Job) -> dict[str, int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from apigpu.video.v1 import video_service_pb2
 from apigpu.video.v1.job_pb2 import Job
+from apigpu.video.v1.video_service_pb2 import BackendStatus
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -99,11 +100,11 @@ class RestDoor:
         return await self._make(request, requests.add_audio)
 
     async def runpod_health(self, request: Request) -> Response:
-        called = await self._call(
-            "GetServerInfo", video_service_pb2.GetServerInfoRequest(), request
-        )
-        if isinstance(called, Answer):
-            return _response(called)
+        status = await self._backend_status(request)
+        if isinstance(status, Answer) and status.status != 503:
+            return _response(status)
+        if trouble := answers.trouble(None if isinstance(status, Answer) else status):
+            return JSONResponse({"status": "unhealthy", "error": trouble}, 503)
         return JSONResponse(
             {
                 "status": "healthy",
@@ -113,18 +114,19 @@ class RestDoor:
         )
 
     async def runpod_config(self, request: Request) -> Response:
-        called = await self._call(
-            "GetServerInfo", video_service_pb2.GetServerInfoRequest(), request
-        )
-        if isinstance(called, Answer):
-            return _response(called)
+        status = await self._backend_status(request)
+        if isinstance(status, Answer):
+            return _response(status)
+        idle_s = status.configuration.idle_timeout.seconds or self._facts.runpod_idle_timeout_s
+        most_s = status.configuration.execution_timeout.seconds or self._facts.runpod_max_timeout_s
         return JSONResponse(
-            {
-                "endpointId": self._facts.runpod_endpoint_id,
-                "idleTimeout": self._facts.runpod_idle_timeout_s,
-                "maxTimeout": self._facts.runpod_max_timeout_s,
-            }
+            {"endpointId": status.endpoint_id, "idleTimeout": idle_s, "maxTimeout": most_s}
         )
+
+    async def _backend_status(self, request: Request) -> BackendStatus | Answer:
+        asked = video_service_pb2.GetBackendStatusRequest()
+        status: BackendStatus | Answer = await self._call("GetBackendStatus", asked, request)
+        return status
 
     async def job(self, request: Request) -> Response:
         get = video_service_pb2.GetJobRequest(name=_job_name(request))
