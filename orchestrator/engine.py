@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -62,6 +61,7 @@ class Engine:
         dispatcher: Dispatcher,
         hub: WatchHub,
         locate: Locate,
+        holder: str,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -78,9 +78,10 @@ class Engine:
             RetryPolicy(settings.max_attempts),
             settings.task_time_limit_s,
         )
-        self._owner = secrets.token_hex(8)
+        self._holder = holder
         self._running: dict[str, _Running] = {}
         self._wake = asyncio.Event()
+        store.when_tasks_are_free(lambda _: self._wake.set())
         self._stopping = False
         self._loops: list[asyncio.Task[None]] = []
 
@@ -190,7 +191,7 @@ class Engine:
         try:
             if len(self._running) >= await self._dispatcher.capacity() or self._stopping:
                 return False
-            task = await self._store.claim_task(self._owner, self._settings.lease_s)
+            task = await self._store.claim_task(self._holder, self._settings.lease_s)
         except Exception:  # whatever it is, tasks must be claimed again afterwards
             log.exception("cannot claim tasks")
             await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
@@ -206,7 +207,7 @@ class Engine:
             if job.state == Job.CANCELLING:
                 await self._end_cancelled(task)
             else:
-                await self._runner.run(task, self._owner)
+                await self._runner.run(task, self._holder)
         except asyncio.CancelledError:
             await self._stopped(self._running[task.id])
         except Exception:
@@ -223,13 +224,13 @@ class Engine:
             if running.stop == "cancel":
                 await self._end_cancelled(running.task)
             elif running.stop == "hand over":
-                await self._runner.hand_over(running.task, self._owner)
+                await self._runner.hand_over(running.task, self._holder)
         except Exception:
             log.exception("task %s could not be given back", running.task.id)
 
     async def _end_cancelled(self, task: Task) -> None:
         await self._runner.cancel(task)
-        await self._store.finish_task(self._owner, task.id)
+        await self._store.finish_task(self._holder, task.id)
         await self._settle_cancel(task.job_id)
 
     async def _settle_cancel(self, job_id: str) -> Job:
@@ -255,7 +256,7 @@ class Engine:
 
     async def _keep(self, mine: Mapping[str, _Running]) -> None:
         """Keep what we work on; let go of what was taken over or cancelled elsewhere."""
-        kept = await self._store.renew_leases(self._owner, list(mine), self._settings.lease_s)
+        kept = await self._store.renew_leases(self._holder, list(mine), self._settings.lease_s)
         for running in mine.values():
             if running.task.id not in kept and not running.stop and not running.work.done():
                 log.warning("task %s was taken over", running.task.id)

@@ -78,12 +78,12 @@ class TaskRunner:
         self._retry = retry
         self._time_limit_s = time_limit_s
 
-    async def run(self, task: Task, owner: str) -> None:
+    async def run(self, task: Task, holder: str) -> None:
         """Do the task. On return it is finished or queued again; a cancel leaves it claimed."""
         with about(job=ids.job_name(task.job_id), task=task.id):
-            await self._run(task, owner)
+            await self._run(task, holder)
 
-    async def _run(self, task: Task, owner: str) -> None:
+    async def _run(self, task: Task, holder: str) -> None:
         job = await self._ledger.get(task.job_id)
         job = await self._end_lost(job, task)
         machine = JobMachine(job)
@@ -103,13 +103,13 @@ class TaskRunner:
             failure = InternalError(
                 "ATTEMPTS_EXHAUSTED", "The work broke off in every attempt that was made."
             ).to_status()
-            await self._settle(attempt, owner, failure)
+            await self._settle(attempt, holder, failure)
         elif item_ids:
             if not record.remote_id:
                 await self._begin(attempt)
-            await self._settle(attempt, owner, await self._attempt(attempt))
+            await self._settle(attempt, holder, await self._attempt(attempt))
         else:
-            await self._store.finish_task(owner, task.id)
+            await self._store.finish_task(holder, task.id)
 
     async def _end_lost(self, job: Job, task: Task) -> Job:
         """Whoever had the task before us died at it: that goes on the record."""
@@ -308,7 +308,7 @@ class TaskRunner:
             lambda machine, at: machine.item_failed(attempt.id, item_id, told, at),
         )
 
-    async def _settle(self, attempt: _Attempt, owner: str, failure: status_pb2.Status) -> None:
+    async def _settle(self, attempt: _Attempt, holder: str, failure: status_pb2.Status) -> None:
         """Queue what is left for another attempt, or fail it where there is none."""
         task = attempt.task
         left = {item_id: attempt.broken.get(item_id, failure) for item_id in attempt.file_ids}
@@ -321,23 +321,23 @@ class TaskRunner:
             lambda machine, at: machine.attempt_broke(attempt.id, error, failed, again, at),
         )
         if again and delay_s is not None:
-            await self._store.requeue_task(owner, task.id, delay_s)
+            await self._store.requeue_task(holder, task.id, delay_s)
         else:
-            await self._store.finish_task(owner, task.id)
+            await self._store.finish_task(holder, task.id)
 
     async def _requeue(self, job_id: str, item_ids: list[str]) -> Job:
         return await self._ledger.step(
             job_id, lambda machine, at: machine.items_requeued(item_ids, at)
         )
 
-    async def hand_over(self, task: Task, owner: str) -> None:
+    async def hand_over(self, task: Task, holder: str) -> None:
         """Give a task that was cancelled in the middle to whoever claims it next."""
         job = await self._ledger.get(task.job_id)
         job = await self._requeue(task.job_id, JobMachine(job).unfinished(task.item_ids))
         for attempt in JobMachine(job).open_attempts(task.id):
             if not self._goes_on(attempt):
                 await self._end(task.job_id, attempt.id, None, handed_over=True)
-        await self._store.requeue_task(owner, task.id, 0.0)
+        await self._store.requeue_task(holder, task.id, 0.0)
 
     async def _video(self, job: Job) -> StoredFile | None:
         """The source video, where it was uploaded."""

@@ -34,6 +34,7 @@ from orchestrator.http.calls import Calls
 from orchestrator.http.listener import HttpListener
 from orchestrator.http.rest.routes import Facts
 from orchestrator.http.transfers import Transfers
+from orchestrator.instance import new_holder, take_instance
 from orchestrator.interceptors.auth import AuthInterceptor
 from orchestrator.interceptors.pace import PaceInterceptor
 from orchestrator.jobs.sharding import Fleet
@@ -88,8 +89,11 @@ class Orchestrator:
         log.info(exposure.check(listeners, settings, has_keys=not authenticator.is_open))
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         store = store_at(settings.database_url.get_secret_value(), settings.data_dir)
+        alone = not settings.database_url.get_secret_value()
+        instance = self._stack.enter_context(take_instance(settings.data_dir, alone=alone))
         await store.open()
         self._stack.push_async_callback(store.close)
+        await store.free_leases(instance)
         storage = FileStorage(settings.data_dir / "files", settings.max_upload_bytes)
         dispatcher = _dispatcher(settings)
         self._stack.push_async_callback(dispatcher.close)
@@ -103,7 +107,7 @@ class Orchestrator:
         transfers = self._transfers(storage, http.url)
         locate = _on_disk(storage) if dispatcher.shares_disk else transfers.locate
         hub = WatchHub(store)
-        engine = Engine(settings, store, storage, dispatcher, hub, locate)
+        engine = Engine(settings, store, storage, dispatcher, hub, locate, new_holder(instance))
         service = VideoService(settings, engine, store, storage, dispatcher)
         shared = [
             TelemetryInterceptor(),

@@ -68,6 +68,15 @@ class Database(Protocol):
         """Run `work`, which writes nothing; it sees everything that was written before."""
         ...
 
+    def subscribe(self, topic: str, subscriber: Callable[[str], None]) -> None:
+        """Call it with what other processes tell about `topic`, and with "" whenever it may
+        have missed something. Before `open`."""
+        ...
+
+    def tell(self, topic: str, about: str) -> None:
+        """Tell the other processes that have this database open, soon."""
+        ...
+
 
 def marks(values: Sequence[object]) -> str:
     """As many placeholders as there are values: "?, ?, ?"."""

@@ -13,8 +13,9 @@ from orchestrator.store.database import Connection, Database, Value, marks
 from orchestrator.store.events import insert_events
 from orchestrator.store.files import file_of, insert_file
 from orchestrator.store.records import Change, Conflict, NewJob, Page, StoredFile
-from orchestrator.store.tasks import insert_tasks
+from orchestrator.store.tasks import TASKS, insert_tasks
 
+JOBS = "jobs"  # the topic of changed and deleted jobs, by id
 _DEFAULT_PRIORITY = 50
 # What is read out of the job to find it by; changes with it.
 _COLUMNS = ("state", "start_time", "end_time", "deadline", "last_sequence", "body")
@@ -41,7 +42,10 @@ class Jobs:
             await insert_tasks(db, new.tasks, new.owner, _priority(new.job))
             return new.job, new.fingerprint
 
-        return await self._db.write(work)
+        stored = await self._db.write(work)
+        self._db.tell(JOBS, new.id)
+        self._db.tell(TASKS, new.id)
+        return stored
 
     async def get_job(self, job_id: str) -> Job | None:
         async def work(db: Connection) -> Job | None:
@@ -142,6 +146,7 @@ class Jobs:
                 await insert_file(db, file)
 
         await self._db.write(work)
+        self._db.tell(JOBS, change.job_id)
 
     async def delete_job(self, job_id: str) -> list[StoredFile]:
         """Remove a job with its events and tasks. Returns its files, removed as well; those
@@ -159,7 +164,9 @@ class Jobs:
             rows = await db.fetch_all("DELETE FROM files WHERE job_id = ? RETURNING *", job_id)
             return [file_of(row) for row in rows]
 
-        return await self._db.write(work)
+        files = await self._db.write(work)
+        self._db.tell(JOBS, job_id)
+        return files
 
 
 async def _insert_job(db: Connection, new: NewJob) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from itertools import count
@@ -14,6 +14,7 @@ import asyncpg
 
 from orchestrator.store import migrations
 from orchestrator.store.database import T, Value, Work, busy, unavailable
+from orchestrator.store.feed import Feed
 
 _CONNECTIONS = 8
 _MAX_WRITES = 4096  # under way or waiting; beyond that callers are told to come back
@@ -68,6 +69,7 @@ class PostgresDatabase:
     def __init__(self, url: str) -> None:
         self._url = url
         self._pool: Any = None
+        self._feed = Feed(url)
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -81,12 +83,20 @@ class PostgresDatabase:
             statement_cache_size=_CACHED_STATEMENTS,
             reset=_nothing_to_reset,
         )
+        self._feed.open()
 
     async def close(self) -> None:
+        await self._feed.close()
         if self._writes:
             await asyncio.wait(self._writes)
         if self._pool is not None:
             await self._pool.close()
+
+    def subscribe(self, topic: str, subscriber: Callable[[str], None]) -> None:
+        self._feed.subscribe(topic, subscriber)
+
+    def tell(self, topic: str, about: str) -> None:
+        self._feed.tell(topic, about)
 
     async def write(self, work: Work[T]) -> T:
         if len(self._writes) >= _MAX_WRITES:

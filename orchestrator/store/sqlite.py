@@ -123,6 +123,12 @@ class SqliteDatabase:
         except sqlite3.OperationalError as error:
             raise unavailable(error) from error
 
+    def subscribe(self, topic: str, subscriber: Callable[[str], None]) -> None:
+        """There is no other process."""
+
+    def tell(self, topic: str, about: str) -> None:
+        """There is no other process."""
+
     def _write_loop(self, connection: SqliteConnection) -> None:
         with contextlib.closing(connection.raw):
             stopping = False

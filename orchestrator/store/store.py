@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.store.events import Events
 from orchestrator.store.files import Files
-from orchestrator.store.jobs import Jobs
+from orchestrator.store.jobs import JOBS, Jobs
 from orchestrator.store.postgres import PostgresDatabase
 from orchestrator.store.sqlite import SqliteDatabase
-from orchestrator.store.tasks import Tasks
+from orchestrator.store.tasks import TASKS, Tasks
 
 
 class Store(Jobs, Events, Tasks, Files):
@@ -20,6 +21,15 @@ class Store(Jobs, Events, Tasks, Files):
 
     async def close(self) -> None:
         await self._db.close()
+
+    def when_jobs_change(self, callback: Callable[[str], None]) -> None:
+        """Call it with the id of each job that another process has changed or deleted, and
+        with "" whenever some may have been missed."""
+        self._db.subscribe(JOBS, callback)
+
+    def when_tasks_are_free(self, callback: Callable[[str], None]) -> None:
+        """The same for tasks that may be claimed."""
+        self._db.subscribe(TASKS, callback)
 
 
 def store_at(database_url: str, data_dir: Path) -> Store:

@@ -5,21 +5,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from enum import IntEnum
 
+from orchestrator.jobs.states import TaskState
 from orchestrator.store.database import Connection, Database, Row, marks
 from orchestrator.store.records import Task
 
+TASKS = "tasks"  # the topic of tasks that have become free, by id of the job or task
 _NO_LIMIT = 2**31 - 1
 # No lease or pause is as long as this: one that seems to be was given by a clock that has been
 # set back since.
 _CLOCK_WAS_SET_S = 3600.0
-
-
-class TaskState(IntEnum):
-    QUEUED = 0  # to be claimed
-    CLAIMED = 1  # somebody has it, until not_before
-    WAITING = 2  # to be queued again at not_before
 
 
 # Every queue (priority and owner) is found by a step in an index, however many tasks are in it.
@@ -105,6 +100,7 @@ class Tasks:
             )
 
         await self._db.write(work)
+        self._db.tell(TASKS, task_id)
 
     async def free_leases(self, instance: str) -> int:
         """Queue what earlier runs of `instance` held: they are over. Returns how many."""

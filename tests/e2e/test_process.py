@@ -109,13 +109,13 @@ async def test_a_killed_orchestrator_takes_its_worker_along_and_goes_on_after_a_
     tmp_path: Path,
 ) -> None:
     data_dir = tmp_path / "data"
-    async with process(data_dir, APIGPU_LEASE_S="2") as service, connect(service.address) as stub:
+    async with process(data_dir, APIGPU_LEASE_S="600") as service, connect(service.address) as stub:
         job = await long_job(stub, tmp_path, duration_s=8.0)
         event = await encoding(stub.RunJob(requests.run(job)))
         below = descendants(service.pid)
         await service.kill()
         await asyncio.wait_for(gone(below), 10)
-    async with process(data_dir, APIGPU_LEASE_S="2") as service, connect(service.address) as stub:
+    async with process(data_dir, APIGPU_LEASE_S="600") as service, connect(service.address) as stub:
         events = await requests.collect(
             stub.WatchJob(
                 video_service_pb2.WatchJobRequest(name=event.job, after_sequence=event.sequence)
