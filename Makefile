@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Tools find each other (buf calls its plugins) and the project through the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test check gen lock format bench gpu-check serve clean
+.PHONY: help demo test check gen lock format bench bench-coldstart gpu-check serve clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ test: .venv/ok check ## everything that CI runs
 
 bench: .venv/ok ## measure every promise against its baseline, in one run
 	@python -m bench
+
+bench-coldstart: .venv/ok ## measure the start of a RunPod worker against the bare SDK's
+	@python -m bench.coldstart
 
 gpu-check: .venv/ok ## try every encoder on this machine, and compare
 	@python -m bench.gpu_check

@@ -129,7 +129,9 @@ async def running(
     cloud = Cloud(work_dir, policy or Policy(workers_max=max_workers))
     application = web.Application(client_max_size=_BODY_BYTES)
     application.add_routes(cloud.routes())
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+    runner = web.AppRunner(
+        application, access_log=None, shutdown_timeout=1, handler_cancellation=True
+    )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     address = f"http://127.0.0.1:{runner.addresses[0][1]}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.runpod_emulator.clock import Clock
 from tests.runpod_emulator.policy import Policy
 from tests.runpod_emulator.queue import Queue
-from tests.runpod_emulator.worker import PING_INTERVAL_S, Worker, environment
+from tests.runpod_emulator.worker import HANDLER, PING_INTERVAL_S, Worker, environment
 
 
 class Fleet:
@@ -18,10 +19,11 @@ class Fleet:
     def __init__(self, policy: Policy, clock: Clock, queue: Queue, work_dir: Path) -> None:
         self.workers: dict[str, Worker] = {}
         self.crashed = 0
+        # The program that a worker runs, and further variables of its environment.
+        self.command: Sequence[str] = HANDLER
+        self.environment: dict[str, str] = {}
         self.base_url = ""
         self.endpoint = ""
-        # Further variables of the workers' environment.
-        self.environment: dict[str, str] = {}
         self._policy = policy
         self._clock = clock
         self._queue = queue
@@ -75,7 +77,7 @@ class Fleet:
             brought = self._clock.now() - worker.since >= self._policy.cold_start_s
             if worker.process is None and brought:
                 variables = environment(worker.name, self.base_url, self.endpoint, self._work_dir)
-                await worker.start(self._work_dir, {**variables, **self.environment})
+                await worker.start(self.command, self._work_dir, {**variables, **self.environment})
 
     async def _scale_down(self) -> None:
         now, policy = self._clock.now(), self._policy

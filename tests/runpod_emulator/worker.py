@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,14 +27,17 @@ _DIE_WITH_US = (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "
 class Worker:
     """state: initializing (until it asks for work), ready, paused (by flash boot), stopping.
 
-    since: when it came into that state, or became idle, by the platform's clock. heard_at: its
-    last ping, in real time. unhealthy: what its own checks found wrong.
+    since: when it came into that state, or became idle, by the platform's clock. In real time:
+    started_at: its process; ready_at: its first poll for work; heard_at: its last ping.
+    unhealthy: what its own checks found wrong.
     """
 
     name: str
     state: str
     since: float
     process: asyncio.subprocess.Process | None = None
+    started_at: float = 0.0
+    ready_at: float = 0.0
     heard_at: float = 0.0
     unhealthy: str = ""
     polls: int = 0  # for jobs, that are held for it now
@@ -43,17 +47,23 @@ class Worker:
         assert self.process is not None, "it has no process yet"
         return self.process.pid
 
-    async def start(self, work_dir: Path, environment: dict[str, str]) -> None:
-        self.heard_at = time.monotonic()
+    async def start(
+        self, command: Sequence[str], work_dir: Path, environment: dict[str, str]
+    ) -> None:
+        self.started_at = self.heard_at = time.monotonic()
         with (work_dir / f"{self.name}.log").open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *_DIE_WITH_US,
-                *HANDLER,
+                *command,
                 start_new_session=True,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **environment},
             )
+
+    def is_ready(self, now: float) -> None:
+        """It asked for work for the first time. now: by the platform's clock."""
+        self.state, self.since, self.ready_at = "ready", now, time.monotonic()
 
     def silent_s(self) -> float:
         return time.monotonic() - self.heard_at

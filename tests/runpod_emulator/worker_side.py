@@ -36,7 +36,8 @@ class WorkerSide:
         """Held while there is nothing to do."""
         worker = self._worker(request)
         if worker.state == "initializing":
-            worker.state, worker.since = "ready", self._clock.now()
+            worker.is_ready(self._clock.now())
+            self._clock.wake()
         batch = request.match_info["operation"] == "job-take-batch"
         most = int(request.query.get("batch_size", 1)) if batch else 1
         worker.polls += 1
