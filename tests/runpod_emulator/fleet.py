@@ -48,6 +48,8 @@ class Fleet:
         awake = self.count("initializing") + self.count("idle") + self.count("running")
         coming = self.count("initializing") + self.count("idle")
         missing = max(len(patient) - coming, policy.workers_min - awake)
+        if any(now - job.made_at >= policy.stuck_s for job in patient):
+            missing = max(missing, 1)  # whoever seems idle does not take it
         return max(0, min(missing, policy.workers_max - awake))
 
     async def reconcile(self) -> None:
@@ -83,14 +85,13 @@ class Fleet:
         now, policy = self._clock.now(), self._policy
         for worker in list(self.workers.values()):
             state = self.state(worker)
+            since = max(worker.since, self._queue.freed_at.get(worker.name, 0.0))
             awake = self.count("idle") + self.count("running")
             idle = state == "idle" and not self._queue.waiting()
-            if idle and now - worker.since > policy.idle_timeout_s and awake > policy.workers_min:
+            if idle and now - since > policy.idle_timeout_s and awake > policy.workers_min:
                 worker.since = now
                 worker.pause() if policy.flash_boot else worker.terminate()
                 self._clock.wake()  # its polls end
-            elif state == "running":
-                worker.since = now
             elif state == "stopping" and now - worker.since > policy.grace_s:
                 await worker.kill()
 

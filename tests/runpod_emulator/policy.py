@@ -36,6 +36,7 @@ class Policy:
 
     # Guesses.
     hold_s: float = 1.0  # of a worker's poll
+    stuck_s: float = 4.0  # work that waits so long gets another worker whatever the others do
     missed_pings: int = 3
     requeues: int = 1  # of a job whose worker fell silent, until it fails
     grace_s: float = 10.0  # between SIGTERM and SIGKILL

@@ -62,6 +62,8 @@ class Queue:
     def __init__(self, policy: Policy, clock: Clock, on_end: Callable[[Job], None]) -> None:
         self.jobs: dict[str, Job] = {}
         self.retried = 0
+        # When a worker last ended a job, by its name.
+        self.freed_at: dict[str, float] = {}
         # The next so many deliveries are made twice.
         self.deliver_twice = 0
         self._policy = policy
@@ -115,6 +117,7 @@ class Queue:
             return
         job.status, job.ended_at = status, self._clock.now()
         job.output, job.error = output, error
+        self.freed_at[job.worker] = job.ended_at
         if status in ("CANCELLED", "TIMED_OUT"):
             self._stop(job)
         self._on_end(job)
@@ -159,11 +162,10 @@ class Queue:
                 retention_s = policy.sync_retention_s
             if job.ended:
                 if now - job.ended_at > retention_s:
-                    del self.jobs[job.id]
+                    self._forget(job)
             elif now - job.made_at > job.limit_s("ttl", policy.ttl_s):
                 self._stop(job)
-                del self.jobs[job.id]
-                self._clock.wake()
+                self._forget(job)
             elif job.status == "IN_PROGRESS":
                 limit_s = job.limit_s("executionTimeout", policy.execution_timeout_s)
                 if now - job.taken_at > limit_s:
@@ -172,6 +174,10 @@ class Queue:
     def _queue_again(self, job: Job) -> None:
         job.status, job.worker, job.taken_at, job.ended_at = "IN_QUEUE", "", 0.0, 0.0
         job.output = job.error = None
+        self._clock.wake()
+
+    def _forget(self, job: Job) -> None:
+        del self.jobs[job.id]
         self._clock.wake()
 
     def _stop(self, job: Job) -> None:

@@ -27,7 +27,7 @@ _DIE_WITH_US = (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "
 class Worker:
     """state: initializing (until it asks for work), ready, paused (by flash boot), stopping.
 
-    since: when it came into that state, or became idle, by the platform's clock. In real time:
+    since: when it came into that state, by the platform's clock. In real time:
     started_at: its process; ready_at: its first poll for work; heard_at: its last ping.
     unhealthy: what its own checks found wrong.
     """
