@@ -193,8 +193,11 @@ async def test_workers_come_with_the_work_and_go_when_they_idle(tmp_path: Path) 
     async with owning(tmp_path, workers_max=2, flash_boot=False, idle_timeout_s=60) as owner:
         cloud = owner.cloud
         hanging = [await owner.run([1], end="hang") for _ in range(3)]
-        at_it = lambda: [bool(job.buffered) for job in cloud.jobs.values()]  # noqa: E731
-        assert await cloud.clock.until(lambda: sum(at_it()) == 2, WAIT_S)
+
+        def at_it() -> int:
+            return sum(bool(job.buffered) for job in cloud.jobs.values())
+
+        assert await cloud.clock.until(lambda: at_it() == 2, WAIT_S)
         assert [job.status for job in cloud.jobs.values()].count("IN_QUEUE") == 1
         for job in hanging:
             await owner.call("POST", f"cancel/{job}")
