@@ -21,12 +21,7 @@ from apigpu_common.interceptors.errors import ErrorInterceptor
 from apigpu_common.interceptors.telemetry import TelemetryInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
 from apigpu_common.reflection import enable_reflection
-from orchestrator import exposure, ids
-from orchestrator.dispatch.base import Dispatcher
-from orchestrator.dispatch.child import ChildDispatcher
-from orchestrator.dispatch.grpc_workers import GrpcDispatcher
-from orchestrator.dispatch.runpod import RunpodDispatcher
-from orchestrator.dispatch.runpod_api import RunpodApi
+from orchestrator import backend, exposure, ids
 from orchestrator.engine import Engine
 from orchestrator.files import FileStorage
 from orchestrator.http.application import application
@@ -37,7 +32,6 @@ from orchestrator.http.transfers import Transfers
 from orchestrator.instance import new_holder, take_instance
 from orchestrator.interceptors.auth import AuthInterceptor
 from orchestrator.interceptors.pace import PaceInterceptor
-from orchestrator.jobs.sharding import Fleet
 from orchestrator.keys import Authenticator
 from orchestrator.runner import Locate
 from orchestrator.service import VideoService
@@ -95,7 +89,7 @@ class Orchestrator:
         self._stack.push_async_callback(store.close)
         await store.free_leases(instance)
         storage = FileStorage(settings.data_dir / "files", settings.max_upload_bytes)
-        dispatcher = _dispatcher(settings)
+        dispatcher = backend.make(settings)
         self._stack.push_async_callback(dispatcher.close)
         await dispatcher.open()
         certificates = _certificates(settings)
@@ -202,21 +196,6 @@ def _certificates(settings: Settings) -> Certificates | None:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     return Certificates(TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
-
-
-def _dispatcher(settings: Settings) -> Dispatcher:
-    if settings.runpod_endpoint_id:
-        key = settings.runpod_api_key.get_secret_value()
-        api = RunpodApi(settings.runpod_url, settings.runpod_endpoint_id, key)
-        fleet = Fleet(
-            settings.runpod_max_workers, settings.runpod_worker_slots, settings.runpod_cold_start_s
-        )
-        return RunpodDispatcher(
-            api, fleet, settings.runpod_max_tasks, settings.runpod_queue_limit_s
-        )
-    if settings.workers:
-        return GrpcDispatcher(settings.workers, name="workers", shares_disk=False)
-    return ChildDispatcher(settings.data_dir / "work")
 
 
 async def run(settings: Settings) -> None:

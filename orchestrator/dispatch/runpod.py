@@ -20,15 +20,19 @@ from google.rpc import code_pb2
 from apigpu_common.errors import NotFound, ServiceError, Unavailable
 from orchestrator.dispatch.runpod_api import RemoteJob, RunpodApi
 from orchestrator.dispatch.runpod_status import RunpodStatus
+from orchestrator.dispatch.runpod_watch import JobWatch, Overdue
 from orchestrator.jobs import limits
 from orchestrator.jobs.sharding import Fleet
 
 log = logging.getLogger(__name__)
 
-# A worker tells every 15 s that it is still at it.
-_SILENCE_S = 120.0
 # Should the platform answer at once although there is no news.
 _PAUSE_S = 0.5
+# After the worker's last event RunPod has so long to end the job by itself.
+_END_S = 8.0
+# How an old worker fails at what it cannot read: as a task, or as RunPod's input.
+_NO_TASK = ("ParseError", "TASK_REFUSED")
+_LOGGED = 500
 _ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 
 
@@ -86,22 +90,22 @@ class RunpodDispatcher:
         if not remote_id:
             remote_id = await self._begin(task)
             yield Attempt(endpoint_id=self._api.endpoint_id, remote_id=remote_id)
-        async for event in self._follow(remote_id, {item.id for item in task.items}):
+        async for event in self._follow(remote_id, task, attempt):
             yield event
 
     async def _begin(self, task: worker_service_pb2.Task) -> str:
         request = json_format.MessageToDict(task, preserving_proto_field_name=True)
-        limit_s = task.time_limit.ToTimedelta().total_seconds()
-        execution_s, ttl_s = limits.runpod_policy_s(limit_s, self._queue_limit_s)
+        execution_s, ttl_s = limits.runpod_policy_s(_limit_s(task), self._queue_limit_s)
         return await self._api.run({"task": request}, execution_s, ttl_s)
 
     async def _follow(
-        self, remote_id: str, item_ids: set[str]
+        self, remote_id: str, task: worker_service_pb2.Task, attempt: Attempt
     ) -> AsyncIterator[worker_service_pb2.TaskEvent | Attempt]:
         # What completes the task is told after RunPod's times: nothing may follow it.
         last: list[worker_service_pb2.TaskEvent] = []
+        item_ids = {item.id for item in task.items}
         try:
-            async for event in self._live(remote_id):
+            async for event in self._live(remote_id, self._watch(task, attempt)):
                 item_ids.discard(event.result.item_id)
                 if item_ids and not event.HasField("finished"):
                     yield event
@@ -111,57 +115,54 @@ class RunpodDispatcher:
             job = await self._api.status(remote_id)
         except NotFound:
             raise Unavailable("RUNPOD_JOB_LOST", "RunPod has lost the job.") from None
-        except _Overdue as overdue:
+        except Overdue as overdue:
             await self.cancel(Attempt(remote_id=remote_id))
             raise overdue.error from None
-        yield _times(job)
+        if job.status not in _ENDED:
+            await self.cancel(Attempt(remote_id=remote_id))
+        yield _facts(job)
         events = _events(job) or last
         for event in events:
             yield event
-        finished = any(event.HasField("finished") for event in events)
-        if not finished:
-            raise _ended_badly(job.status)
+        if not any(event.HasField("finished") for event in events):
+            raise _ended_badly(job)
 
-    async def _live(self, remote_id: str) -> AsyncIterator[worker_service_pb2.TaskEvent]:
-        """The job's events as they come, until RunPod says that it has ended."""
-        job = RemoteJob(remote_id, "IN_QUEUE")
-        watch = _Watch(self._queue_limit_s)
-        while job.status not in _ENDED:
-            asked_at = time.monotonic()
-            job = await self._api.news(remote_id)
-            for event in _events(job):
-                yield event
-            if not job.outputs and time.monotonic() - asked_at < _PAUSE_S:
-                await asyncio.sleep(_PAUSE_S)
-            watch.check(job)
+    def _watch(self, task: worker_service_pb2.Task, attempt: Attempt) -> JobWatch:
+        """attempt: waits since it was made, maybe before this service was started."""
+        begun_at = attempt.create_time.seconds
+        waited_s = max(0.0, time.time() - begun_at) if begun_at else 0.0
+        return JobWatch(self._queue_limit_s, _limit_s(task), time.monotonic, waited_s)
+
+    async def _live(
+        self, remote_id: str, watch: JobWatch
+    ) -> AsyncIterator[worker_service_pb2.TaskEvent]:
+        """The job's events as they come, until RunPod says that it has ended, or has not said so
+        for a while after the worker's last event: it may have lost the worker's word."""
+        budget, finished_at = self._api.budget, None
+        budget.followers += 1
+        try:
+            while True:
+                asked_at = time.monotonic()
+                job = await self._api.news(remote_id)
+                for event in _events(job):
+                    yield event
+                    if event.HasField("finished"):
+                        finished_at = time.monotonic()
+                if job.status in _ENDED:
+                    return
+                if finished_at and time.monotonic() - finished_at > _END_S:
+                    return
+                watch.told(job)
+                # Without news it should have held the call; should it not, we do not ask on
+                # and on.
+                pause_s = budget.interval_s if job.outputs else max(budget.interval_s, _PAUSE_S)
+                await asyncio.sleep(max(0.0, asked_at + pause_s - time.monotonic()))
+        finally:
+            budget.followers -= 1
 
 
-class _Overdue(Exception):
-    def __init__(self, error: ServiceError) -> None:
-        self.error = error
-
-
-class _Watch:
-    """Judges waiting and silence, apart."""
-
-    def __init__(self, queue_limit_s: float) -> None:
-        self._queue_limit_s = queue_limit_s
-        self._began_at = self._heard_at = time.monotonic()
-
-    def check(self, job: RemoteJob) -> None:
-        """Raise _Overdue where it has taken too long."""
-        now = time.monotonic()
-        if job.status == "IN_QUEUE":
-            self._heard_at = now
-            if now - self._began_at > self._queue_limit_s:
-                message = "No RunPod worker took the work in time."
-                raise _Overdue(
-                    ServiceError(code_pb2.DEADLINE_EXCEEDED, "QUEUE_TIME_LIMIT", message)
-                )
-        elif job.outputs:
-            self._heard_at = now
-        elif now - self._heard_at > _SILENCE_S:
-            raise _Overdue(Unavailable("WORKER_SILENT", "The RunPod worker fell silent."))
+def _limit_s(task: worker_service_pb2.Task) -> float:
+    return task.time_limit.ToTimedelta().total_seconds()
 
 
 def _events(job: RemoteJob) -> list[worker_service_pb2.TaskEvent]:
@@ -179,8 +180,8 @@ def _events(job: RemoteJob) -> list[worker_service_pb2.TaskEvent]:
     return events
 
 
-def _times(job: RemoteJob) -> Attempt:
-    facts = Attempt()
+def _facts(job: RemoteJob) -> Attempt:
+    facts = Attempt(worker_id=job.worker_id)
     if job.queue_ms is not None:
         facts.queue_time.FromMilliseconds(job.queue_ms)
     if job.execution_ms is not None:
@@ -188,13 +189,22 @@ def _times(job: RemoteJob) -> Attempt:
     return facts
 
 
-def _ended_badly(status: str) -> ServiceError:
-    if status == "COMPLETED":
+def _ended_badly(job: RemoteJob) -> ServiceError:
+    """Why a job that has ended brought no result."""
+    if job.error:
+        log.warning("%s ended with %s: %s", job.id, job.status, job.error[:_LOGGED])
+    if job.status == "COMPLETED":
         return Unavailable("RESULT_LOST", "The worker's result was lost on its way to RunPod.")
-    if status == "TIMED_OUT":
+    if job.status == "TIMED_OUT":
         message = "The work took longer than its time limit on RunPod."
         return ServiceError(code_pb2.DEADLINE_EXCEEDED, "TIME_LIMIT", message)
-    if status == "CANCELLED":
+    if job.status == "CANCELLED":
         message = "The work was cancelled on RunPod, not through this service."
         return ServiceError(code_pb2.ABORTED, "CANCELLED_ON_RUNPOD", message)
+    if any(word in job.error for word in _NO_TASK):
+        message = (
+            "The RunPod worker does not understand the task: it must be of the same version as"
+            " this service. Have the endpoint use the image of this version."
+        )
+        return ServiceError(code_pb2.FAILED_PRECONDITION, "TASK_REFUSED", message)
     return Unavailable("WORKER_LOST", "The RunPod worker was lost in the middle of the work.")

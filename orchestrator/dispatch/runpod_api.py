@@ -10,22 +10,37 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
-from aiolimiter import AsyncLimiter
 from google.rpc import code_pb2
 
 from apigpu_common.errors import InternalError, NotFound, ServiceError, Unavailable
 from orchestrator import metrics
+from orchestrator.dispatch.call_budget import CallBudget
 
-# The platform refuses a longer body of /run.
+# The platform refuses a longer body of /run, and keeps no longer output.
 _MAX_PAYLOAD_BYTES = 10 * 1000 * 1000
-# Of 2000 requests in 10 s and 400 at the same time that it allows, we leave half to others.
-_RATE = 1000, 10.0
-_CONCURRENT = 200
+_MAX_ANSWER_BYTES = 3 * _MAX_PAYLOAD_BYTES
+# On top of what the platform may hold a call for.
 _TIMEOUT_S = 20.0
-# How long it holds a call for news of a job.
-_HOLD_S = 10.0
-_MOST_TRIES = 8
-_MAX_PAUSE_S = 10.0
+# It keeps results for 30 minutes: to ask for longer would be of no use.
+_PATIENCE_S = 25 * 60.0
+# Somebody waits for the cancel, and its time limit ends the job all the same.
+_CANCEL_PATIENCE_S = 30.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 10.0
+
+
+class NotDone(Unavailable):
+    """It is certain that RunPod has not done what was asked: 429, or not reached at all."""
+
+
+class KeyRefused(ServiceError):
+    """RunPod does not take our key."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            code_pb2.FAILED_PRECONDITION,
+            "RUNPOD_KEY_REFUSED",
+            "RunPod refuses the key of this service: its operator must check RUNPOD_API_KEY.",
+        )
 
 
 @dataclass(frozen=True)
@@ -37,103 +52,168 @@ class RemoteJob:
     outputs: list[dict[str, Any]] = field(default_factory=list)
     queue_ms: int | None = None
     execution_ms: int | None = None
+    worker_id: str = ""
+    error: str = ""
 
 
 class RunpodApi:
-    """Use between `open` and `close`."""
+    """Use between `open` and `close`. patience_s: how long what may be asked again is asked again
+    before it is given up."""
 
-    def __init__(self, base_url: str, endpoint_id: str, key: str) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        rest_url: str,
+        endpoint_id: str,
+        key: str,
+        *,
+        budget: CallBudget | None = None,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
         self.endpoint_id = endpoint_id
+        self.budget = budget or CallBudget()
         self._url = f"{base_url.rstrip('/')}/{endpoint_id}"
-        self._headers = {"Authorization": f"Bearer {key}"}
-        self._rate = AsyncLimiter(*_RATE)
-        self._concurrent = asyncio.Semaphore(_CONCURRENT)
+        self._rest_url = f"{rest_url.rstrip('/')}/endpoints/{endpoint_id}"
+        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._patience_s = patience_s
 
     async def open(self) -> None:
-        self._session = aiohttp.ClientSession(
-            headers=self._headers, timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        )
+        self._session = aiohttp.ClientSession(headers=self._headers)
 
     async def close(self) -> None:
         await self._session.close()
 
     async def run(self, task: dict[str, Any], execution_s: float, ttl_s: float) -> str:
-        """Queue a job; returns its id. Never repeated here: a lost answer may hide a job."""
+        """Queue a job; returns its id. Repeated only where it is certain that there is none: a
+        lost answer may hide one."""
         policy = {"executionTimeout": int(execution_s * 1000), "ttl": int(ttl_s * 1000)}
         body = json.dumps({"input": task, "policy": policy}).encode()
         if len(body) > _MAX_PAYLOAD_BYTES:
-            raise InternalError("PAYLOAD_TOO_LARGE", "The task is too long for RunPod.")
-        answer = await self._ask("POST", "run", body)
-        if not isinstance(answer.get("id"), str):
+            raise _too_large()
+        answer = await self._repeat("POST", "run", body, again=NotDone)
+        if not isinstance(answer.get("id"), str) or not answer["id"]:
             raise _away("RunPod did not say which job it made.")
         return str(answer["id"])
 
     async def news(self, job_id: str) -> RemoteJob:
         """What the job has yielded since this was last asked; waits a while for some."""
-        hold_ms = int(_HOLD_S * 1000)
-        return _job(await self._repeat("GET", f"stream/{job_id}?wait={hold_ms}"), "stream")
+        hold_s = self.budget.hold_s
+        path = f"stream/{job_id}?wait={int(hold_s * 1000)}"
+        return _job(await self._repeat("GET", path, hold_s=hold_s), "stream")
 
     async def status(self, job_id: str) -> RemoteJob:
         """The job, and all of its outputs once it is completed."""
         return _job(await self._repeat("GET", f"status/{job_id}"), "output")
 
     async def cancel(self, job_id: str) -> None:
-        await self._repeat("POST", f"cancel/{job_id}")
+        await self._repeat("POST", f"cancel/{job_id}", patience_s=_CANCEL_PATIENCE_S)
 
     async def health(self) -> dict[str, Any]:
         """The endpoint's workers and jobs, counted by state."""
         return await self._ask("GET", "health")
 
-    async def _repeat(self, method: str, path: str) -> dict[str, Any]:
-        """A call that may be made again, until it is answered or the limit is reached."""
-        for number in range(1, _MOST_TRIES):
-            try:
-                return await self._ask(method, path)
-            except Unavailable:
-                await asyncio.sleep(min(0.25 * 2.0**number, _MAX_PAUSE_S))
-        return await self._ask(method, path)
+    async def configuration(self) -> dict[str, Any]:
+        """How the endpoint is set up: rest.runpod.io, which may need a key with more rights."""
+        return await self._fetch("configuration", "GET", self._rest_url, None, 0.0)
 
-    async def _ask(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
-        async with self._concurrent, self._rate:
-            began, status = time.perf_counter(), "no answer"
+    async def _repeat(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        hold_s: float = 0.0,
+        patience_s: float | None = None,
+        again: type[ServiceError] | tuple[type[ServiceError], ...] = (Unavailable, KeyRefused),
+    ) -> dict[str, Any]:
+        """A call that is made again after the errors `again`, until it is answered or our
+        patience ends. A refused key is one: whoever changes it starts us anew, and work that
+        goes on at RunPod must not be lost for that."""
+        patience_s = self._patience_s if patience_s is None else patience_s
+        give_up_at, pause_s = time.monotonic() + patience_s, _FIRST_PAUSE_S
+        while True:
             try:
-                async with self._session.request(
-                    method,
-                    f"{self._url}/{path}",
-                    data=body,
-                    headers={"Content-Type": "application/json"},
-                ) as response:
-                    status = str(response.status)
-                    _check(response.status)
-                    answer = json.loads(await response.read())
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                raise _away(f"RunPod cannot be reached ({type(error).__name__}).") from error
-            finally:
-                call = {"apigpu.call": path.partition("/")[0], "http.response.status_code": status}
-                metrics.RUNPOD.record(time.perf_counter() - began, call)
+                return await self._ask(method, path, body, hold_s)
+            except again:
+                if time.monotonic() + pause_s > give_up_at:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _MAX_PAUSE_S)
+
+    async def _ask(
+        self, method: str, path: str, body: bytes | None = None, hold_s: float = 0.0
+    ) -> dict[str, Any]:
+        kind = path.partition("/")[0]
+        async with self.budget.call(kind):
+            try:
+                return await self._fetch(kind, method, f"{self._url}/{path}", body, hold_s)
+            except _TooMany as error:
+                self.budget.close(kind, error.retry_after_s or _FIRST_PAUSE_S)
+                raise
+
+    async def _fetch(
+        self, kind: str, method: str, url: str, body: bytes | None, hold_s: float
+    ) -> dict[str, Any]:
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S + hold_s)
+        began, status = time.perf_counter(), "no answer"
+        try:
+            async with self._session.request(method, url, data=body, timeout=timeout) as response:
+                status = str(response.status)
+                _check(response)
+                answer = json.loads(await _read(response))
+        except aiohttp.ClientConnectorError as error:
+            raise NotDone("RUNPOD_UNAVAILABLE", "RunPod cannot be reached.") from error
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise _away(f"RunPod's answer was lost ({type(error).__name__}).") from error
+        finally:
+            call = {"apigpu.call": kind, "http.response.status_code": status}
+            metrics.RUNPOD.record(time.perf_counter() - began, call)
         if not isinstance(answer, dict):
             raise _away("RunPod's answer is not understood.")
         return answer
 
 
-def _check(status: int) -> None:
+class _TooMany(NotDone):
+    """429."""
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > _MAX_ANSWER_BYTES:
+            raise ValueError("longer than any answer should be")
+    return bytes(body)
+
+
+def _check(response: aiohttp.ClientResponse) -> None:
     """Raise what a status means: trouble that passes, or trouble that stays."""
+    status = response.status
     if status in (401, 403):
-        raise ServiceError(
-            code_pb2.FAILED_PRECONDITION,
-            "RUNPOD_KEY_REFUSED",
-            "RunPod refuses the key of this service: its operator must check RUNPOD_API_KEY.",
-        )
+        raise KeyRefused
     if status == 404:
         raise NotFound("RUNPOD_NOT_FOUND", "RunPod knows no such endpoint or job (any more).")
-    if status == 429 or status >= 500:
+    if status == 413:
+        raise _too_large()
+    if status == 429:
+        wait = response.headers.get("Retry-After", "")
+        wait_s = min(float(wait), _MAX_PAUSE_S) if wait.isdecimal() else 0.0
+        raise _TooMany("RUNPOD_BUSY", "RunPod answers 429: too many calls.", retry_after_s=wait_s)
+    if status >= 500 or status < 200:
         raise _away(f"RunPod answers {status}.")
-    if status >= 400:
+    if status >= 300:
         raise InternalError("RUNPOD_REFUSED", f"RunPod refused the request ({status}).")
 
 
 def _away(message: str) -> Unavailable:
     return Unavailable("RUNPOD_UNAVAILABLE", message)
+
+
+def _too_large() -> ServiceError:
+    return InternalError(
+        "PAYLOAD_TOO_LARGE",
+        "The task is too long for RunPod's limit of 10 MB: set APIGPU_MAX_ITEMS_PER_TASK lower.",
+    )
 
 
 def _job(answer: dict[str, Any], outputs: str) -> RemoteJob:
@@ -148,8 +228,10 @@ def _job(answer: dict[str, Any], outputs: str) -> RemoteJob:
         outputs=[part for part in parts if isinstance(part, dict)],
         queue_ms=_number(answer.get("delayTime")),
         execution_ms=_number(answer.get("executionTime")),
+        worker_id=str(answer.get("workerId") or ""),
+        error=str(answer.get("error") or ""),
     )
 
 
 def _number(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) and value >= 0 else None
+    return int(value) if isinstance(value, int | float) and 0 <= value < 1e15 else None

@@ -141,7 +141,9 @@ async def test_a_crashed_encoder_process_takes_its_runpod_worker_along(tmp_path:
         os.kill(child, signal.SIGKILL)
         done = (await requests.collect(events))[-1].finished
         assert done.state == Job.SUCCEEDED, done.error
-        assert [attempt.HasField("error") for attempt in done.attempts] == [True, False]
+        # The dying worker may be given the second try as well, and fails it at once.
+        *broken, last = (attempt.HasField("error") for attempt in done.attempts)
+        assert broken in ([True], [True, True]) and not last
         await asyncio.wait_for(worker.wait(), 20)
 
 
@@ -194,7 +196,7 @@ async def test_an_end_without_a_result_is_told_as_what_it_is(
         (401, "RUNPOD_KEY_REFUSED", 1),
         (404, "RUNPOD_NOT_FOUND", 1),
         (400, "RUNPOD_REFUSED", 1),
-        (429, "RUNPOD_UNAVAILABLE", 2),
+        (413, "PAYLOAD_TOO_LARGE", 1),
         (500, "RUNPOD_UNAVAILABLE", 2),
         (200, "RUNPOD_UNAVAILABLE", 2),  # a body that breaks off
     ],

@@ -1,0 +1,58 @@
+"""Which backend does the work, by the settings; and whether it can work at all."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from google.rpc import code_pb2
+
+from apigpu_common.errors import ServiceError
+from orchestrator import exposure
+from orchestrator.dispatch.base import Dispatcher
+from orchestrator.dispatch.child import ChildDispatcher
+from orchestrator.dispatch.grpc_workers import GrpcDispatcher
+from orchestrator.dispatch.runpod import RunpodDispatcher
+from orchestrator.dispatch.runpod_api import RunpodApi
+from orchestrator.jobs.sharding import Fleet
+from orchestrator.settings import Settings
+
+
+def make(settings: Settings) -> Dispatcher:
+    """Raises ServiceError, with what to do, where a setting is missing."""
+    if settings.runpod_endpoint_id:
+        return _runpod(settings)
+    if settings.workers:
+        return GrpcDispatcher(settings.workers, name="workers", shares_disk=False)
+    return ChildDispatcher(settings.data_dir / "work")
+
+
+def _runpod(settings: Settings) -> RunpodDispatcher:
+    key = settings.runpod_api_key.get_secret_value()
+    if not key:
+        raise _refused(
+            "RUNPOD_ENDPOINT_ID is set, but RUNPOD_API_KEY is not: make a key in RunPod's console"
+            " under Settings, API Keys. To work on this machine, unset RUNPOD_ENDPOINT_ID"
+        )
+    # An emulated RunPod on this machine can reach it; the real one cannot.
+    if not _is_here(settings.runpod_url) and _is_here(settings.public_url):
+        raise _refused(
+            f"RunPod's workers cannot reach {settings.public_url or 'this machine'}: they fetch"
+            " uploaded files and bring results over HTTP. Set APIGPU_HTTP_LISTEN to an address that"
+            " others can connect to, and APIGPU_PUBLIC_URL to how it is reached from the Internet,"
+            " for example https://api.example.com"
+        )
+    api = RunpodApi(settings.runpod_url, settings.runpod_rest_url, settings.runpod_endpoint_id, key)
+    fleet = Fleet(
+        settings.runpod_max_workers, settings.runpod_worker_slots, settings.runpod_cold_start_s
+    )
+    return RunpodDispatcher(api, fleet, settings.runpod_max_tasks, settings.runpod_queue_limit_s)
+
+
+def _is_here(url: str) -> bool:
+    """Whether a URL leads to this machine alone. None at all does."""
+    host = urlsplit(url).hostname or "127.0.0.1"
+    return exposure.is_local(f"[{host}]:0" if ":" in host else f"{host}:0")
+
+
+def _refused(message: str) -> ServiceError:
+    return ServiceError(code_pb2.FAILED_PRECONDITION, "BACKEND_NOT_USABLE", message)

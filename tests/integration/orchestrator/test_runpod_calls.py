@@ -1,0 +1,147 @@
+"""Calls to RunPod: what each wrong answer leads to, and how many there are. Against the emulator,
+without workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from apigpu_common.errors import NotFound, ServiceError, Unavailable
+from orchestrator.dispatch.call_budget import CallBudget, Rate
+from orchestrator.dispatch.runpod import RunpodDispatcher
+from orchestrator.dispatch.runpod_api import NotDone, RunpodApi
+from orchestrator.dispatch.runpod_watch import JobWatch
+from orchestrator.jobs.sharding import Fleet
+from tests.runpod_emulator import ENDPOINT, KEY, Cloud, faults, policy, running
+
+
+@asynccontextmanager
+async def calling(
+    folder: Path, *, key: str = KEY, patience_s: float = 20.0, budget: CallBudget | None = None
+) -> AsyncIterator[tuple[Cloud, RunpodApi]]:
+    async with running(folder, max_workers=0) as cloud:
+        api = RunpodApi(
+            cloud.url, cloud.rest_url, ENDPOINT, key, budget=budget, patience_s=patience_s
+        )
+        await api.open()
+        try:
+            yield cloud, api
+        finally:
+            await api.close()
+
+
+async def test_a_dispatch_that_is_surely_not_done_is_repeated_and_makes_one_job(
+    tmp_path: Path,
+) -> None:
+    async with calling(tmp_path) as (cloud, api):
+        cloud.fault = faults.script("run", 429, 429)
+        assert await api.run({}, 60, 600) in cloud.jobs
+        assert cloud.calls == ["run"] * 3
+        assert len(cloud.jobs) == 1
+
+
+@pytest.mark.parametrize("fault", [500, 503, faults.Lost(), faults.HalfWritten()])
+async def test_a_dispatch_that_may_be_done_is_not_repeated(
+    tmp_path: Path, fault: faults.Fault | int
+) -> None:
+    async with calling(tmp_path) as (cloud, api):
+        cloud.fault = faults.script("run", fault)
+        with pytest.raises(Unavailable) as told:
+            await api.run({}, 60, 600)
+        assert not isinstance(told.value, NotDone)
+        assert cloud.calls == ["run"]
+
+
+async def test_a_busy_platform_is_not_asked_for_ever(tmp_path: Path) -> None:
+    async with calling(tmp_path, patience_s=1.0) as (cloud, api):
+        cloud.fault = faults.script("run", *[429] * 100)
+        with pytest.raises(NotDone):
+            await api.run({}, 60, 600)
+        assert 1 < len(cloud.calls) < 5
+
+
+@pytest.mark.parametrize("fault", [401, 429, 502, faults.Reset(), faults.HalfWritten()])
+async def test_what_goes_on_at_runpod_is_asked_for_again(
+    tmp_path: Path, fault: faults.Fault | int
+) -> None:
+    async with calling(tmp_path) as (cloud, api):
+        job_id = await api.run({}, 60, 600)
+        cloud.queue.jobs[job_id].buffered.append({"sequence": 1})
+        cloud.fault = faults.script("status", fault)
+        assert (await api.status(job_id)).status == "IN_QUEUE"
+        assert cloud.calls.count("status") == 2
+
+
+@pytest.mark.parametrize(("status", "reason"), [(404, "RUNPOD_NOT_FOUND"), (400, "RUNPOD_REFUSED")])
+async def test_what_will_not_change_is_asked_once(tmp_path: Path, status: int, reason: str) -> None:
+    async with calling(tmp_path) as (cloud, api):
+        cloud.fault = faults.script("status", status)
+        with pytest.raises(ServiceError) as told:
+            await api.status("any")
+        assert told.value.reason == reason
+        assert cloud.calls == ["status"]
+
+
+async def test_a_task_that_runpod_would_not_take_is_not_sent(tmp_path: Path) -> None:
+    async with calling(tmp_path) as (cloud, api):
+        with pytest.raises(ServiceError) as told:
+            await api.run({"task": "x" * 10_000_000}, 60, 600)
+        assert told.value.reason == "PAYLOAD_TOO_LARGE"
+        assert not told.value.retryable
+        assert cloud.calls == []
+
+
+async def test_a_wrong_key_is_told_as_one(tmp_path: Path) -> None:
+    async with calling(tmp_path, key="another") as (cloud, api):
+        with pytest.raises(ServiceError, match="RUNPOD_API_KEY") as told:
+            await api.run({}, 60, 600)
+        assert (told.value.reason, told.value.retryable) == ("RUNPOD_KEY_REFUSED", False)
+        assert cloud.calls == ["run"]
+
+
+async def test_followers_share_the_budget_and_news_come_within_two_intervals(
+    tmp_path: Path,
+) -> None:
+    """More jobs than may be asked at the same time: each has its turn, none is refused."""
+    rates = {"run": Rate(1000, 1, 200), "status": Rate(100, 1, 20), "stream": Rate(40, 1, 20)}
+    followers = 30
+    async with calling(tmp_path, budget=CallBudget(rates)) as (cloud, api):
+        # The platform allows twice of what we ask of our share.
+        cloud.rates.limits["stream"] = policy.Rate(40, 1, 20)
+        dispatcher = RunpodDispatcher(api, Fleet(1, 1), max_tasks=followers, queue_limit_s=600)
+        jobs = [await api.run({}, 60, 600) for _ in range(followers)]
+        asked: Counter[str] = Counter()
+        all_asked = asyncio.Event()
+        news = api.news
+
+        async def counted(job_id: str) -> object:
+            asked[job_id] += 1
+            if len(asked) == followers:
+                all_asked.set()
+            return await news(job_id)
+
+        api.news = counted  # type: ignore[method-assign, assignment]
+        written: dict[str, int] = {}
+
+        async def follow(job_id: str) -> int:
+            """How often it was asked for, from the event's being there to its being known."""
+            watch = JobWatch(600, 600, asyncio.get_running_loop().time)
+            async for _ in dispatcher._live(job_id, watch):
+                return asked[job_id] - written[job_id]
+            raise NotFound("ENDED", "it ended without an event")
+
+        following = [asyncio.create_task(follow(job_id)) for job_id in jobs]
+        await asyncio.wait_for(all_asked.wait(), 60)
+        assert max(asked.values()) - min(asked.values()) <= 2, "some are asked more than others"
+        for job_id in jobs:
+            written[job_id] = asked[job_id]
+            cloud.queue.jobs[job_id].buffered.append({"attempt_id": "a", "sequence": 1})
+        cloud.clock.advance(0)
+        polls = await asyncio.wait_for(asyncio.gather(*following), 60)
+        assert max(polls) <= 2
+        assert api.budget._lanes["stream"].closed_until == 0, "RunPod has said 429"
