@@ -13,6 +13,7 @@ from apigpu.video.v1.video_service_pb2_grpc import VideoServiceStub
 
 from apigpu_client import channel
 from apigpu_client.errors import from_rpc_error
+from apigpu_client.hearing import heard_blocking, heartbeat_interval
 from apigpu_client.resume import CUT, Position
 
 
@@ -49,9 +50,13 @@ def watch_job(
     stub = VideoServiceStub(connection)
     position = Position(name, after_sequence)
     while not position.finished:
-        request = rpc.WatchJobRequest(name=name, after_sequence=position.sequence)
+        request = rpc.WatchJobRequest(
+            name=name,
+            after_sequence=position.sequence,
+            heartbeat_interval=heartbeat_interval(),
+        )
         try:
-            for event in stub.WatchJob(request):
+            for event in heard_blocking(stub.WatchJob(request)):
                 if position.accept(event):
                     yield event
         except grpc.RpcError as error:

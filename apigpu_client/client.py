@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,12 +12,14 @@ from typing import TypeVar
 import grpc
 from apigpu.video.v1 import video_service_pb2 as rpc
 from apigpu.video.v1.file_pb2 import File
-from apigpu.video.v1.job_pb2 import Job, JobEvent
+from apigpu.video.v1.job_pb2 import JOB_VIEW_FULL, Job, JobEvent, JobView
 from apigpu.video.v1.operations_pb2 import AddAudio, Caption, ImagesToVideos, MediaSource
 from apigpu.video.v1.video_service_pb2_grpc import VideoServiceStub
 
 from apigpu_client import channel, jobs, transfer
+from apigpu_client.board import Board
 from apigpu_client.errors import JobFailed, from_rpc_error
+from apigpu_client.hearing import heard, heartbeat_interval
 from apigpu_client.resume import CUT, Position
 from apigpu_client.transfer import OnProgress
 
@@ -73,9 +75,13 @@ class VideoClient:
         when the service stays away for minutes; the job goes on all the same."""
         position = Position(name, after_sequence)
         while not position.finished:
-            request = rpc.WatchJobRequest(name=name, after_sequence=position.sequence)
+            request = rpc.WatchJobRequest(
+                name=name,
+                after_sequence=position.sequence,
+                heartbeat_interval=heartbeat_interval(),
+            )
             try:
-                async for event in self._stub.WatchJob(request):
+                async for event in heard(self._stub.WatchJob(request)):
                     if position.accept(event):
                         yield event
             except grpc.aio.AioRpcError as error:
@@ -87,9 +93,50 @@ class VideoClient:
     async def get_job(self, name: str) -> Job:
         return await _call(self._stub.GetJob(rpc.GetJobRequest(name=name)))
 
-    async def list_jobs(self, filter: str = "", page_size: int = 0) -> AsyncIterator[Job]:
-        """All jobs that match, newest first, page by page."""
-        request = rpc.ListJobsRequest(filter=filter, page_size=page_size)
+    async def watch_jobs(
+        self, filter: str = "", initial_jobs: int = 100
+    ) -> AsyncIterator[Mapping[str, Job]]:
+        """Jobs that match, as they stand now, by name: first those that there are, the newest
+        ones, then all of them again after every change. Without items and attempts. Never
+        ends; goes on through cuts, and raises StreamLost when the service stays away.
+
+        The mapping is the same one each time.
+        """
+        board = Board()
+        while True:
+            request = rpc.WatchJobsRequest(
+                filter=filter,
+                initial_jobs=initial_jobs,
+                heartbeat_interval=heartbeat_interval(),
+            )
+            board.begin()
+            try:
+                async for message in heard(self._stub.WatchJobs(request)):
+                    if board.accept(message):
+                        yield board.jobs
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in CUT:
+                    raise from_rpc_error(error) from None
+            await asyncio.sleep(board.patience.pause_s("The states of jobs broke off"))
+
+    async def retry_job(self, name: str, request_id: str = "") -> Job:
+        """A new job that makes what the ended job `name` has not made, and carries over what
+        it has; returns at once."""
+        request = rpc.RetryJobRequest(name=name, request_id=request_id or str(uuid.uuid4()))
+        return await _call(self._stub.RetryJob(request))
+
+    async def list_jobs(
+        self,
+        filter: str = "",
+        page_size: int = 0,
+        order_by: str = "",
+        view: JobView.ValueType = JOB_VIEW_FULL,
+    ) -> AsyncIterator[Job]:
+        """All jobs that match, newest first where `order_by` does not say otherwise, page by
+        page. view: JOB_VIEW_BASIC leaves out items and attempts."""
+        request = rpc.ListJobsRequest(
+            filter=filter, page_size=page_size, order_by=order_by, view=view
+        )
         while True:
             page = await _call(self._stub.ListJobs(request))
             for job in page.jobs:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -21,8 +21,9 @@ from orchestrator.dispatch.base import Dispatcher
 from orchestrator.files import FileStorage
 from orchestrator.jobs import request, sources
 from orchestrator.jobs.effort import item_efforts_s
-from orchestrator.jobs.filters import Condition
+from orchestrator.jobs.filters import Filter
 from orchestrator.jobs.machine import JobMachine, is_final, item_ids
+from orchestrator.jobs.orders import Order, Place
 from orchestrator.jobs.sharding import shard
 from orchestrator.jobs.tasks import RetryPolicy
 from orchestrator.ledger import Ledger
@@ -129,11 +130,13 @@ class Engine:
     async def get(self, job_id: str) -> Job:
         return await self._ledger.get(job_id)
 
-    async def list(self, conditions: Sequence[Condition], before_id: str, limit: int) -> Page:
-        return await self._store.list_jobs(conditions, before_id, limit)
+    async def list(self, filter: Filter, order: Order, after: Place | None, limit: int) -> Page:
+        return await self._store.list_jobs(filter, order, after, limit, None)
 
-    def watch(self, job_id: str, after_sequence: int) -> AsyncIterator[JobEvent]:
-        return self._hub.watch(job_id, after_sequence)
+    def watch(
+        self, job_id: str, after_sequence: int, heartbeat_s: float
+    ) -> AsyncIterator[JobEvent]:
+        return self._hub.watch(job_id, after_sequence, heartbeat_s)
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job. One that has ended is returned as it is."""

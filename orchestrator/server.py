@@ -32,6 +32,7 @@ from orchestrator.http.transfers import Transfers
 from orchestrator.instance import new_holder, take_instance
 from orchestrator.interceptors.auth import AuthInterceptor
 from orchestrator.interceptors.pace import PaceInterceptor
+from orchestrator.interceptors.serialise import SerialiseOnceInterceptor
 from orchestrator.keys import Authenticator
 from orchestrator.runner import Locate
 from orchestrator.service import VideoService
@@ -111,7 +112,8 @@ class Orchestrator:
         ]
         await self._serve_http(http, service, shared, transfers)
         pace = PaceInterceptor(settings.message_timeout_s)
-        await self._serve(service, hub, [*shared, pace], certificates)
+        await self._serve(service, hub, [*shared, pace, SerialiseOnceInterceptor()], certificates)
+        hub.start()
         engine.start()
         self._stack.push_async_callback(engine.stop, settings.grace_s)
 
@@ -176,7 +178,7 @@ class Orchestrator:
         await server.start()
 
         async def close() -> None:
-            hub.close()
+            hub.stop()
             await server.stop(_CLOSE_STREAMS_S)
 
         self._stack.push_async_callback(close)

@@ -8,9 +8,9 @@ from typing import Any
 
 import grpc
 from apigpu.video.v1 import file_pb2, video_service_pb2
-from apigpu.video.v1.job_pb2 import Job, JobEvent
+from apigpu.video.v1.job_pb2 import JOB_VIEW_BASIC, Job, JobEvent
 from apigpu.video.v1.video_service_pb2_grpc import VideoServiceServicer
-from google.protobuf import empty_pb2, timestamp_pb2
+from google.protobuf import duration_pb2, empty_pb2, timestamp_pb2
 from google.rpc import code_pb2
 
 from apigpu_common import __version__
@@ -19,7 +19,7 @@ from orchestrator import files, ids, pages
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.engine import Engine
 from orchestrator.files import FileStorage
-from orchestrator.jobs import filters
+from orchestrator.jobs import filter_text, orders, views
 from orchestrator.settings import Settings
 from orchestrator.store.records import StoredFile
 from orchestrator.store.store import Store
@@ -44,6 +44,9 @@ class VideoService(VideoServiceServicer):
         self._storage = storage
         self._dispatcher = dispatcher
 
+    def _heartbeat_s(self, asked: duration_pb2.Duration) -> float:
+        return asked.ToTimedelta().total_seconds() or self._settings.watch_heartbeat_s
+
     async def CreateJob(self, request: video_service_pb2.CreateJobRequest, context: Context) -> Job:
         return await self._engine.create(request.job, request.request_id)
 
@@ -51,7 +54,8 @@ class VideoService(VideoServiceServicer):
         self, request: video_service_pb2.RunJobRequest, context: Context
     ) -> AsyncIterator[JobEvent]:
         job = await self._engine.create(request.job, request.request_id)
-        async for event in self._engine.watch(ids.id_of(job.name), 0):
+        heartbeat_s = self._heartbeat_s(request.heartbeat_interval)
+        async for event in self._engine.watch(ids.id_of(job.name), 0, heartbeat_s):
             yield event
 
     async def GetJob(self, request: video_service_pb2.GetJobRequest, context: Context) -> Job:
@@ -60,11 +64,20 @@ class VideoService(VideoServiceServicer):
     async def ListJobs(
         self, request: video_service_pb2.ListJobsRequest, context: Context
     ) -> video_service_pb2.ListJobsResponse:
-        conditions = filters.parse(request.filter)
-        before_id = pages.decode(request.page_token, request.filter)
-        page = await self._engine.list(conditions, before_id, pages.size(request.page_size))
+        order = orders.parse(request.order_by)
+        question = f"{request.filter}|{request.order_by}"
+        page = await self._engine.list(
+            filter_text.parse(request.filter),
+            order,
+            pages.decode(request.page_token, question, len(order)),
+            pages.size(request.page_size),
+        )
+        view = views.basic if request.view == JOB_VIEW_BASIC else views.full
+        jobs = pages.fitting([view(job) for job in page.jobs])
+        more = not page.complete or len(jobs) < len(page.jobs)
+        last = orders.place(order, ids.id_of(jobs[-1].name), jobs[-1]) if more else None
         return video_service_pb2.ListJobsResponse(
-            jobs=page.jobs, next_page_token=pages.encode(page.next_id, request.filter)
+            jobs=jobs, next_page_token=pages.encode(last, question)
         )
 
     async def WatchJob(
@@ -72,7 +85,8 @@ class VideoService(VideoServiceServicer):
     ) -> AsyncIterator[JobEvent]:
         job_id = ids.id_of(request.name)
         await self._engine.get(job_id)
-        async for event in self._engine.watch(job_id, request.after_sequence):
+        heartbeat_s = self._heartbeat_s(request.heartbeat_interval)
+        async for event in self._engine.watch(job_id, request.after_sequence, heartbeat_s):
             yield event
 
     async def WatchJobs(

@@ -145,6 +145,13 @@ class Settings(SecuritySettings):
     task_time_limit_s: float = Field(
         default=6 * 3600.0, gt=0, description="Longest run of one attempt, in seconds."
     )
+    watch_heartbeat_s: float = Field(
+        default=15.0,
+        ge=1,
+        le=300,
+        description="A stream of events without news gets a heartbeat after so many seconds,"
+        " where its caller does not say otherwise: proxies keep it, and a dead service shows.",
+    )
     lease_s: float = Field(
         default=15.0,
         ge=1,

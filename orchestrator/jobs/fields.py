@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 
 from apigpu.video.v1.job_pb2 import Job
@@ -17,7 +17,7 @@ class Kind(Enum):
 
     STATE = "state"
     OPERATION = "operation"
-    TEXT = "text"
+    JOB = "job"
     NUMBER = "number"
     TIME = "time"
 
@@ -25,7 +25,7 @@ class Kind(Enum):
 FIELDS = {
     "state": Kind.STATE,
     "operation": Kind.OPERATION,
-    "retry_of": Kind.TEXT,
+    "retry_of": Kind.JOB,
     "priority": Kind.NUMBER,
     "create_time": Kind.TIME,
     "start_time": Kind.TIME,
@@ -47,8 +47,8 @@ def value(job: Job, field: str) -> Value:
 
 
 def seconds(timestamp: Timestamp) -> float:
-    """By way of datetime: microseconds, as a filter's texts are read."""
-    return timestamp.ToDatetime(UTC).timestamp()
+    """Since 1970."""
+    return timestamp.ToNanoseconds() / 1e9
 
 
 def seconds_of_text(text: str) -> float:
@@ -56,4 +56,6 @@ def seconds_of_text(text: str) -> float:
     when = datetime.fromisoformat(text)
     if when.tzinfo is None:
         raise ValueError("a time needs its zone, like the Z in 2026-01-31T12:00:00Z")
-    return when.timestamp()
+    timestamp = Timestamp()
+    timestamp.FromDatetime(when)
+    return seconds(timestamp)

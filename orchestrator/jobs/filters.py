@@ -1,74 +1,95 @@
-"""The filter of ListJobs: `state = RUNNING AND labels.show = "news"` (a part of AIP-160). Pure."""
+"""Which jobs a filter means: its meaning as a tree, and what the tree says of one job. Pure.
+
+Two-valued: what is not set equals nothing and compares with nothing, so `NOT` of such a
+comparison is true. The store says the same in SQL.
+"""
 
 from __future__ import annotations
 
-import re
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from apigpu.video.v1.job_pb2 import Job
 
-from apigpu_common.errors import InvalidInput
+from orchestrator.jobs import fields
 
-_CONDITION = re.compile(
-    r"""\s*(?P<field>[a-z_]+(?:\.[a-z][a-z0-9_-]*)?)
-        \s*(?P<operator>!=|=)
-        \s*(?P<value>"(?:[^"\\]|\\.)*"|[\w.-]+)\s*""",
-    re.VERBOSE,
-)
-_AND = re.compile(r"\s*\bAND\b\s*")
-_STATES = tuple(Job.State.keys()[1:])
-_OPERATIONS = tuple(field.name for field in Job.DESCRIPTOR.oneofs_by_name["operation"].fields)
+Operator = Literal["=", "!=", "<", "<=", ">", ">="]
+
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
 @dataclass(frozen=True)
-class Condition:
-    """`field operator value`. For field "labels", `label` is the key."""
+class Compare:
+    """A field against a value: a number of Job.State for `state`, seconds for a time.
 
-    field: Literal["state", "operation", "labels"]
-    negated: bool
-    value: str
+    `!=` is the opposite of `=`: true where the field is not set. field: one of
+    `fields.FIELDS`, or "labels" with `label` as the key.
+    """
+
+    field: str
+    operator: Operator
+    value: str | int | float
     label: str = ""
 
 
-def parse(text: str) -> list[Condition]:
-    """The conditions that `text` joins with AND. Raises InvalidInput (INVALID_FILTER)."""
-    conditions: list[Condition] = []
-    position = 0
-    while text.strip():
-        match = _CONDITION.match(text, position)
-        if match is None:
-            raise _invalid(text[position:].strip(), "expected something like `state = RUNNING`")
-        conditions.append(_condition(match))
-        if match.end() == len(text):
-            break
-        joint = _AND.match(text, match.end())
-        if joint is None:
-            raise _invalid(text[match.end() :].strip(), "conditions are joined with AND")
-        position = joint.end()
-    return conditions
+@dataclass(frozen=True)
+class HasLabel:
+    """There is such a label."""
+
+    label: str
 
 
-def _condition(match: re.Match[str]) -> Condition:
-    field, _, label = match["field"].partition(".")
-    value = match["value"]
-    if value.startswith('"'):
-        value = re.sub(r"\\(.)", r"\1", value[1:-1])
-    negated = match["operator"] == "!="
-    if field == "labels" and label:
-        return Condition("labels", negated, value, label)
-    if field == "state" and not label:
-        if value not in _STATES:
-            raise _invalid(value, f"state is one of {', '.join(_STATES)}")
-        return Condition("state", negated, value)
-    if field == "operation" and not label:
-        if value not in _OPERATIONS:
-            raise _invalid(value, f"operation is one of {', '.join(_OPERATIONS)}")
-        return Condition("operation", negated, value)
-    raise _invalid(match["field"], "fields are state, operation and labels.{key}")
+@dataclass(frozen=True)
+class Not:
+    part: Filter
 
 
-def _invalid(part: str, hint: str) -> InvalidInput:
-    return InvalidInput(
-        "INVALID_FILTER", f"The filter is not understood at {part[:60]!r}: {hint}.", field="filter"
-    )
+@dataclass(frozen=True)
+class And:
+    """All parts are true; without parts, it is true."""
+
+    parts: tuple[Filter, ...]
+
+
+@dataclass(frozen=True)
+class Or:
+    """At least one part is true."""
+
+    parts: tuple[Filter, ...]
+
+
+Filter = Compare | HasLabel | Not | And | Or
+
+EVERYTHING = And(())
+
+
+def matches(filter: Filter, job: Job) -> bool:
+    match filter:
+        case Compare():
+            return _compare(filter, job)
+        case HasLabel(label):
+            return label in job.labels
+        case Not(part):
+            return not matches(part, job)
+        case And(parts):
+            return all(matches(part, job) for part in parts)
+        case Or(parts):
+            return any(matches(part, job) for part in parts)
+
+
+def _compare(filter: Compare, job: Job) -> bool:
+    if filter.field == "labels":
+        found: fields.Value = job.labels.get(filter.label)
+    else:
+        found = fields.value(job, filter.field)
+    if filter.operator == "!=":
+        return found != filter.value
+    return found is not None and OPERATORS[filter.operator](found, filter.value)

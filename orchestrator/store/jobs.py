@@ -8,11 +8,20 @@ from apigpu.video.v1.job_pb2 import Job
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from orchestrator.jobs.filters import Condition
+from orchestrator.jobs.filters import Filter
+from orchestrator.jobs.orders import Order, Place
+from orchestrator.store import filter_sql
 from orchestrator.store.database import Connection, Database, Value, marks
 from orchestrator.store.events import insert_events
 from orchestrator.store.files import file_of, insert_file
-from orchestrator.store.records import Change, Conflict, NewJob, Page, StoredFile
+from orchestrator.store.records import (
+    Change,
+    Conflict,
+    NewJob,
+    Page,
+    StoredFile,
+    StoredJob,
+)
 from orchestrator.store.tasks import TASKS, insert_tasks
 
 JOBS = "jobs"  # the topic of changed and deleted jobs, by id
@@ -61,33 +70,36 @@ class Jobs:
 
         return await self._db.read(work)
 
+    async def get_jobs(self, job_ids: Sequence[str]) -> dict[str, StoredJob]:
+        """Those of the jobs that exist, by their ids."""
+
+        async def work(db: Connection) -> dict[str, StoredJob]:
+            rows = await db.fetch_all(
+                f"SELECT id, owner, body FROM jobs WHERE id IN ({marks(job_ids)})", *job_ids
+            )
+            return {row["id"]: StoredJob(row["owner"], Job.FromString(row["body"])) for row in rows}
+
+        return await self._db.read(work) if job_ids else {}
+
     async def list_jobs(
-        self,
-        conditions: Sequence[Condition],
-        before_id: str,
-        limit: int,
-        owner: str | None = None,
+        self, filter: Filter, order: Order, after: Place | None, limit: int, owner: str | None
     ) -> Page:
-        """owner: whose jobs; None: everybody's."""
-        where, values = ["1 = 1"], list[Value]()
+        """The jobs beyond `after` in the order. owner: whose; None: everybody's."""
+        clauses = [filter_sql.where(filter)]
         if owner is not None:
-            where.append("owner = ?")
-            values.append(owner)
-        for condition in conditions:
-            clause, parameters = _where(condition)
-            where.append(clause)
-            values += parameters
-        if before_id:
-            where.append("id < ?")
-            values.append(before_id)
+            clauses.append(("owner = ?", [owner]))
+        if after is not None:
+            clauses.append(filter_sql.beyond(order, after))
         statement = (
-            f"SELECT id, body FROM jobs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"
+            f"SELECT id, body FROM jobs WHERE {' AND '.join(f'({text})' for text, _ in clauses)}"
+            f" ORDER BY {filter_sql.ordered(order)} LIMIT ?"
         )
+        values = [value for _, values in clauses for value in values]
 
         async def work(db: Connection) -> Page:
             rows = await db.fetch_all(statement, *values, limit + 1)
             jobs = [Job.FromString(row["body"]) for row in rows[:limit]]
-            return Page(jobs, rows[limit - 1]["id"] if len(rows) > limit else "")
+            return Page(jobs, complete=len(rows) <= limit)
 
         return await self._db.read(work)
 
@@ -228,16 +240,3 @@ def _seconds(time: Timestamp | Duration) -> float:
 
 def _priority(job: Job) -> int:
     return job.priority if job.HasField("priority") else _DEFAULT_PRIORITY
-
-
-def _where(condition: Condition) -> tuple[str, list[Value]]:
-    operator = "<>" if condition.negated else "="
-    if condition.field == "state":
-        return f"state {operator} ?", [Job.State.Value(condition.value)]
-    if condition.field == "operation":
-        return f"operation {operator} ?", [condition.value]
-    exists = "NOT EXISTS" if condition.negated else "EXISTS"
-    return (
-        f"{exists} (SELECT 1 FROM job_labels WHERE job_id = jobs.id AND key = ? AND value = ?)",
-        [condition.label, condition.value],
-    )

@@ -78,8 +78,16 @@ class Change:
 
 
 @dataclass(frozen=True)
+class StoredJob:
+    """A job, and whose it is."""
+
+    owner: str
+    job: Job
+
+
+@dataclass(frozen=True)
 class Page:
-    """A page of jobs, newest first. `next_id`: where the next one begins, or empty."""
+    """A part of a list of jobs. complete: there are no more beyond it."""
 
     jobs: list[Job]
-    next_id: str
+    complete: bool

@@ -28,7 +28,7 @@ from apigpu_client.errors import (
     TransferFailed,
     Unavailable,
 )
-from apigpu_client.resume import Position
+from apigpu_client.resume import Patience, Position
 from apigpu_common.errors import InvalidInput
 from orchestrator.server import Orchestrator
 from tests.cutting_proxy import proxy
@@ -166,7 +166,7 @@ async def test_damaged_bytes_are_refused_and_leave_no_file(
 
 
 def test_resuming_gives_up_after_a_limit_and_says_that_the_job_goes_on() -> None:
-    position = Position("jobs/1", after_sequence=4, max_failures=3)
+    position = Position("jobs/1", after_sequence=4, patience=Patience(max_failures=3))
     pauses = [position.pause_s() for _ in range(3)]
     assert all(0 < pause < 2 for pause in pauses)
     with pytest.raises(StreamLost, match="goes on"):
@@ -174,7 +174,7 @@ def test_resuming_gives_up_after_a_limit_and_says_that_the_job_goes_on() -> None
 
 
 def test_news_renew_the_patience_and_repetitions_do_not() -> None:
-    position = Position("jobs/1", after_sequence=0, max_failures=3)
+    position = Position("jobs/1", after_sequence=0, patience=Patience(max_failures=3))
     for sequence in range(1, 5):
         for _ in range(3):
             position.pause_s()

@@ -342,7 +342,8 @@ async def test_list_gives_every_job_once_newest_first_and_filters(tmp_path: Path
     [
         ({"filter": "colour = red"}, "INVALID_FILTER"),
         ({"filter": "state = SLEEPING"}, "INVALID_FILTER"),
-        ({"filter": "state = RUNNING OR state = QUEUED"}, "INVALID_FILTER"),
+        ({"filter": "state = RUNNING OR "}, "INVALID_FILTER"),
+        ({"order_by": "colour"}, "INVALID_ORDER"),
         ({"filter": "state = RUNNING AND "}, "INVALID_FILTER"),
         ({"page_token": "bm9uc2Vuc2U="}, "INVALID_PAGE_TOKEN"),
         ({"page_token": "%%%"}, "INVALID_PAGE_TOKEN"),

@@ -13,8 +13,9 @@ from apigpu.video.v1.job_pb2 import JobEvent
 from sqlalchemy import create_engine, text
 
 from orchestrator import ids
-from orchestrator.jobs import filters
+from orchestrator.jobs.filter_text import parse
 from orchestrator.jobs.machine import JobMachine
+from orchestrator.jobs.orders import NEWEST_FIRST
 from orchestrator.store import migrations
 from orchestrator.store.database import Database
 from orchestrator.store.records import DEFAULT_OWNER, StoredFile, Task
@@ -77,7 +78,7 @@ async def test_jobs_tasks_events_and_files_go_along(
     assert await store.get_file("f") == StoredFile(
         "f", "a.mp4", 2**40, "", datetime.fromtimestamp(NOW.timestamp(), UTC), "j", key="f"
     )
-    page = await store.list_jobs(filters.parse("labels.show = news"), "", 10, DEFAULT_OWNER)
+    page = await store.list_jobs(parse("labels.show = news"), NEWEST_FIRST, None, 10, DEFAULT_OWNER)
     assert page.jobs == [machine.job]
     await store.close()
 

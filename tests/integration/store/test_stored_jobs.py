@@ -9,8 +9,9 @@ import pytest
 from apigpu.video.v1.job_pb2 import Job
 
 from orchestrator import ids
-from orchestrator.jobs import filters
+from orchestrator.jobs.filter_text import parse
 from orchestrator.jobs.machine import JobMachine
+from orchestrator.jobs.orders import NEWEST_FIRST, Place, place
 from orchestrator.store.records import Change, Conflict, StoredFile
 from orchestrator.store.store import Store
 from tests.integration.store.stored import NOW, add_job, new_job
@@ -65,13 +66,13 @@ async def test_a_request_id_makes_one_job_for_each_owner(store: Store) -> None:
 
 async def names(store: Store, filter_text: str, owner: str | None = None) -> list[str]:
     found: list[str] = []
-    before = ""
+    after: Place | None = None
     while True:
-        page = await store.list_jobs(filters.parse(filter_text), before, 2, owner)
+        page = await store.list_jobs(parse(filter_text), NEWEST_FIRST, after, 2, owner)
         found += [job.name for job in page.jobs]
-        before = page.next_id
-        if not before:
+        if page.complete:
             return found
+        after = place(NEWEST_FIRST, ids.id_of(found[-1]), page.jobs[-1])
 
 
 async def test_jobs_are_listed_newest_first_by_owner_state_and_labels(store: Store) -> None:

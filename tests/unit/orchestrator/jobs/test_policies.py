@@ -1,4 +1,4 @@
-"""Pure policies: retries, names, blame, filters, page tokens."""
+"""Pure policies: retries, names, blame."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apigpu_common.errors import InvalidInput
-from orchestrator import pages
-from orchestrator.jobs import blame, filters
+from orchestrator.jobs import blame
 from orchestrator.jobs.naming import output_filename
 from orchestrator.jobs.sources import media_sources
 from orchestrator.jobs.tasks import RetryPolicy
@@ -70,34 +69,3 @@ def test_every_source_of_every_operation_is_found() -> None:
         "job.images_to_videos.images[0].image",
         "job.images_to_videos.images[1].image",
     ]
-
-
-def test_filters_are_understood() -> None:
-    assert filters.parse("") == []
-    assert filters.parse(' state=RUNNING AND labels.show != "a \\"b\\"" ') == [
-        filters.Condition("state", False, "RUNNING"),
-        filters.Condition("labels", True, 'a "b"', "show"),
-    ]
-
-
-@given(st.text(max_size=80))
-def test_no_filter_text_breaks_the_parser(text: str) -> None:
-    try:
-        filters.parse(text)
-    except InvalidInput as error:
-        assert error.reason == "INVALID_FILTER"
-
-
-def test_a_page_token_is_bound_to_its_filter() -> None:
-    token = pages.encode("00ff" * 8, "state = RUNNING")
-    assert pages.decode(token, "state = RUNNING") == "00ff" * 8
-    with pytest.raises(InvalidInput):
-        pages.decode(token, "")
-
-
-@given(st.text(max_size=60))
-def test_no_page_token_breaks_the_service(token: str) -> None:
-    try:
-        pages.decode(token, "")
-    except InvalidInput as error:
-        assert error.reason == "INVALID_PAGE_TOKEN"
