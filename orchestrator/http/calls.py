@@ -4,8 +4,18 @@ that gRPC uses. So every door checks, refuses and fails alike: there is one impl
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -17,7 +27,10 @@ from apigpu.video.v1.video_service_pb2_grpc import (
 )
 from google.rpc import error_details_pb2, status_pb2
 
+from apigpu_common.errors import InternalError
 from apigpu_common.interceptors.handlers import Handler, behaviour_of
+
+log = logging.getLogger(__name__)
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 SERVICE = video_service_pb2.DESCRIPTOR.services_by_name["VideoService"]
@@ -88,6 +101,8 @@ class CallContext:
     caller: Caller
     leading: Metadata = ()
     trailing: Metadata = ()
+    _code: grpc.StatusCode | None = None
+    _details: str = ""
 
     def invocation_metadata(self) -> Metadata:
         return self.caller.metadata
@@ -117,18 +132,33 @@ class CallContext:
     def trailing_metadata(self) -> Metadata:
         return self.trailing
 
+    def code(self) -> grpc.StatusCode | None:
+        """How the call ended. None: it has not, or well."""
+        return self._code
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        self._code = code
+
+    def details(self) -> str:
+        return self._details
+
+    def set_details(self, details: str) -> None:
+        self._details = details
+
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
     ) -> NoReturn:
+        self.set_code(code)
+        self.set_details(details)
         raise CallRefused(status_pb2.Status(code=code.value[0], message=details))
 
     async def abort_with_status(self, status: grpc.Status) -> NoReturn:
+        self.set_code(status.code)
+        self.set_details(status.details)
         trailing: Any = dict(status.trailing_metadata or ())
-        rich = trailing.get(_DETAILS_KEY, b"")
-        found = status_pb2.Status.FromString(rich)
-        raise CallRefused(
-            found if rich else status_pb2.Status(code=status.code.value[0], message=status.details)
-        )
+        if rich := trailing.get(_DETAILS_KEY):
+            raise CallRefused(status_pb2.Status.FromString(rich))
+        raise CallRefused(status_pb2.Status(code=status.code.value[0], message=status.details))
 
 
 @dataclass(frozen=True)
@@ -158,14 +188,16 @@ class Calls:
 
     async def unary(self, method: str, request: Any, context: CallContext) -> Any:
         """One answer. Raises CallRefused. request: a message, or an iterator of them."""
-        handler = await self._intercepted(method, context)
-        return await behaviour_of(handler)(request, context)
+        with _nothing_leaks(method):
+            handler = await self._intercepted(method, context)
+            return await behaviour_of(handler)(request, context)
 
     async def stream(self, method: str, request: Any, context: CallContext) -> AsyncIterator[Any]:
         """Many answers. Raises CallRefused."""
-        handler = await self._intercepted(method, context)
-        async for response in behaviour_of(handler)(request, context):
-            yield response
+        with _nothing_leaks(method):
+            handler = await self._intercepted(method, context)
+            async for response in behaviour_of(handler)(request, context):
+                yield response
 
     async def _intercepted(self, method: str, context: CallContext) -> Handler:
         """The method's handler, with every interceptor around it, the first one outermost."""
@@ -184,3 +216,19 @@ class Calls:
             return await interceptor.intercept_service(self._chain(position + 1), details)
 
         return proceed
+
+
+@contextmanager
+def _nothing_leaks(method: str) -> Iterator[None]:
+    """What went wrong around the interceptors is for our log, not for callers."""
+    try:
+        yield
+    except CallRefused:
+        raise
+    except Exception as error:
+        log.exception("unexpected error around %s", method)
+        raise CallRefused(
+            InternalError(
+                "INTERNAL", "Something went wrong on our side; it has been logged."
+            ).to_status()
+        ) from error
