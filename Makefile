@@ -9,7 +9,8 @@ BIN := .venv/bin
 # Tools find each other (buf calls its plugins) and the project through the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test check gen lock format bench bench-coldstart gpu-check serve clean
+# None of the targets in plain words is a file.
+.PHONY: $(shell grep -oE '^[a-z-]+:' Makefile | tr -d :)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,6 +39,9 @@ bench-coldstart: .venv/ok ## measure the start of a RunPod worker against the ba
 gpu-check: .venv/ok ## try every encoder on this machine, and compare
 	@python -m bench.gpu_check
 
+test-images: .venv/ok ## build the images and do a job through the whole stack (root, Debian; 2-3 min)
+	@docker/rehearsal/run.sh
+
 serve: .venv/ok ## start the service on localhost:50051
 	@apigpu serve
 
@@ -47,12 +51,13 @@ check: .venv/ok contract ## contract, formatting, lint, types, architecture
 	@lint-imports
 	@python tools/settings_table.py --check
 	@python tools/states_page.py --check
-	@! command -v hadolint >/dev/null || hadolint --ignore DL3008 docker/*.Dockerfile
+	@python tools/api_page.py --check
+	@! command -v hadolint >/dev/null || hadolint --ignore DL3008 docker/*.Dockerfile docker/*/*.Dockerfile
+	@! command -v docker-compose >/dev/null || X_API_KEY=x POSTGRES_PASSWORD=x docker-compose -f docker/compose.yaml config -q
 
 .proto-deps/ok: requirements-dev.txt tools/proto_deps.py | .venv/ok
 	@python tools/proto_deps.py .proto-deps && touch $@
 
-.PHONY: contract
 contract: .proto-deps/ok
 	@buf lint
 	@buf format --diff --exit-code proto
@@ -64,6 +69,7 @@ gen: .proto-deps/ok ## regenerate gen/ from proto/, and pages of docs/ from the 
 	@python tools/generate.py
 	@python tools/settings_table.py
 	@python tools/states_page.py
+	@python tools/api_page.py
 
 LOCK = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 lock: .venv/ok ## resolve the dependencies anew

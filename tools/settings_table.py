@@ -32,8 +32,11 @@ def default(settings: type[BaseSettings], name: str) -> str:
     field = settings.model_fields[name]
     if field.default_factory is not None:
         return "see right"
-    text = str(field.default).replace(str(Path.home()), "~")
-    return f"`{text}`" if text not in ("", "()", "None") else ""
+    value = field.default
+    if isinstance(value, tuple | frozenset):
+        value = ",".join(sorted(map(str, value)))
+    text = str(value).replace(str(Path.home()), "~")
+    return f"`{text}`" if text not in ("", "None") else ""
 
 
 def table(settings: type[BaseSettings]) -> str:

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Builds the images, brings the whole stack up, does a job through it, kills the orchestrator
+# with -9 and finds it healthy again. Needs root on Debian, where it starts an engine of its own;
+# nothing of it is left behind. Images that would be pulled are made here.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+say() { printf '%4d s | %s\n' "$SECONDS" "$*"; }
+folder=$(mktemp -d "${TMPDIR:-/var/tmp}/api-gpu.XXXXXX")
+docker=/usr/bin/docker
+compose=(docker-compose -f docker/compose.yaml)
+export DOCKER_HOST="unix://$folder/sock" DOCKER_BUILDKIT=1
+export X_API_KEY="rehearsal-$RANDOM$RANDOM$RANDOM" POSTGRES_PASSWORD="$RANDOM$RANDOM"
+export APIGPU_GRPC_PORT=${APIGPU_GRPC_PORT:-50251} APIGPU_HTTP_PORT=${APIGPU_HTTP_PORT:-50280}
+export POSTGRES_IMAGE=api-gpu-rehearsal-postgres OBJECTSTORE_IMAGE=api-gpu-rehearsal-objectstore
+
+engine=
+clean_up() {
+  status=$?
+  if [ $status -ne 0 ] && [ -n "$engine" ]; then "${compose[@]}" logs --tail 30 || true; fi
+  "${compose[@]}" down -v -t 1 >/dev/null 2>&1 || true
+  if [ -n "$engine" ]; then kill "$engine" 2>/dev/null || true; wait "$engine" || true; fi
+  umount "$folder"/exec/netns/* 2>/dev/null || true
+  ip link delete docker0 2>/dev/null || true
+  iptables -P FORWARD ACCEPT 2>/dev/null || true
+  rm -rf "$folder"
+  exit $status
+}
+trap clean_up EXIT
+
+if ! command -v dockerd >/dev/null || ! command -v mmdebstrap >/dev/null; then
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends docker.io mmdebstrap >/dev/null
+fi
+dockerd --data-root "$folder/data" --exec-root "$folder/exec" -H "$DOCKER_HOST" \
+  --pidfile "$folder/pid" >"$folder/log" 2>&1 &
+engine=$!
+for _ in $(seq 120); do $docker info >/dev/null 2>&1 && break; sleep 0.5; done
+$docker info >/dev/null || { cat "$folder/log"; exit 1; }
+say "an engine"
+
+# Debian's own archive; the certificates that this machine trusts come along.
+mmdebstrap --quiet --variant=minbase --include=ca-certificates \
+  --customize-hook='cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/"' bookworm - |
+  $docker import -c 'CMD ["bash"]' \
+    -c 'ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt' \
+    - debian:bookworm-slim >/dev/null
+say "a base image in place of debian:bookworm-slim"
+
+build() { $docker build -q -f "$1" -t "$2" . >/dev/null; say "$2: $($docker image inspect -f '{{.Size}}' "$2" | awk '{printf "%.0f MB", $1 / 1e6}')"; }
+build docker/orchestrator.Dockerfile api-gpu-orchestrator
+build docker/worker.Dockerfile api-gpu-worker
+build docker/rehearsal/postgres.Dockerfile $POSTGRES_IMAGE
+
+"${compose[@]}" up -d --no-build --wait >/dev/null 2>&1 || { "${compose[@]}" ps -a; exit 1; }
+say "the stack is healthy"
+
+export APIGPU_SERVER=127.0.0.1:$APIGPU_GRPC_PORT APIGPU_API_KEY=$X_API_KEY
+apigpu animate demo/media/01-*.jpg --duration 2 -o "$folder/clip.mp4" --json >"$folder/events"
+test -s "$folder/clip.mp4"
+say "a clip was made: $(stat -c %s "$folder/clip.mp4") bytes"
+job=$(head -1 "$folder/events" | python -c 'import json,sys; print(json.loads(sys.stdin.readline())["job"])')
+jobs=$("${compose[@]}" exec -T -e PGPASSWORD="$POSTGRES_PASSWORD" postgres \
+  psql -h 127.0.0.1 -U apigpu -tA -c 'select count(*) from jobs' apigpu)
+[ "$jobs" = 1 ]
+say "PostgreSQL has it"
+
+kill -9 "$($docker inspect -f '{{.State.Pid}}' "$("${compose[@]}" ps -q orchestrator)")"
+for _ in $(seq 120); do
+  state=$($docker inspect -f '{{.State.Health.Status}} {{.RestartCount}}' "$("${compose[@]}" ps -q orchestrator)")
+  [ "$state" = "healthy 1" ] && break
+  sleep 0.5
+done
+[ "$state" = "healthy 1" ] || { echo "the orchestrator is $state"; exit 1; }
+apigpu get "$job" --json | grep '"SUCCEEDED"' >/dev/null
+say "killed with -9, the orchestrator is back and knows the job"
