@@ -28,19 +28,45 @@ OnProgress = Callable[[int, int], None]
 _CHUNK_BYTES = 1024 * 1024
 _MAX_TRIES = 5
 _FIRST_PAUSE_S = 0.3
+_ASK_TIMEOUT_S = 10.0
 
 
 async def upload(stub: VideoServiceAsyncStub, path: Path, on_progress: OnProgress | None) -> File:
-    """Send a file. A cut upload left nothing, so it is sent again, a few times at most."""
-    digest = await asyncio.to_thread(_sha256, path)
-    for attempt in range(1, _MAX_TRIES + 1):
+    """Send a file. A cut upload is gone on with where it stopped, a few times at most without
+    any progress."""
+    header = rpc.UploadFileHeader(
+        filename=path.name,
+        size_bytes=path.stat().st_size,
+        sha256=await asyncio.to_thread(_sha256, path),
+        upload_id=str(uuid.uuid4()),
+    )
+    failures = 0
+    while True:
+        before = header.offset
         try:
-            return await stub.UploadFile(_parts(path, digest, on_progress))
+            return await stub.UploadFile(_parts(path, header, on_progress))
         except grpc.aio.AioRpcError as error:
-            if not _is_cut(error) or attempt == _MAX_TRIES:
+            if not _is_cut(error):
                 raise from_rpc_error(error) from None
-        await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt)
-    raise AssertionError("unreachable")
+            cut = error
+        failures += 1
+        await asyncio.sleep(_FIRST_PAUSE_S * 2**failures)
+        header.offset = await _arrived(stub, header.upload_id, before)
+        failures = 0 if header.offset > before else failures
+        if failures >= _MAX_TRIES:
+            raise from_rpc_error(cut) from None
+
+
+async def _arrived(stub: VideoServiceAsyncStub, upload_id: str, known: int) -> int:
+    """How much of the upload is there: where to go on. As known before, if nobody answers."""
+    try:
+        request = rpc.QueryUploadRequest(upload_id=upload_id)
+        status = await stub.QueryUpload(request, timeout=_ASK_TIMEOUT_S)
+    except grpc.aio.AioRpcError as error:
+        if error.code() not in CUT:
+            raise from_rpc_error(error) from None
+        return known
+    return status.size_bytes
 
 
 def _is_cut(error: grpc.aio.AioRpcError) -> bool:
@@ -52,19 +78,17 @@ def _is_cut(error: grpc.aio.AioRpcError) -> bool:
 
 
 async def _parts(
-    path: Path, digest: str, on_progress: OnProgress | None
+    path: Path, header: rpc.UploadFileHeader, on_progress: OnProgress | None
 ) -> AsyncIterator[rpc.UploadFileRequest]:
-    size_bytes = path.stat().st_size
-    yield rpc.UploadFileRequest(
-        header=rpc.UploadFileHeader(filename=path.name, size_bytes=size_bytes, sha256=digest)
-    )
-    sent = 0
+    yield rpc.UploadFileRequest(header=header)
+    sent = header.offset
     async with aiofiles.open(path, "rb") as file:
+        await file.seek(sent)
         while chunk := await file.read(_CHUNK_BYTES):
             yield rpc.UploadFileRequest(chunk=chunk)
             sent += len(chunk)
             if on_progress is not None:
-                on_progress(sent, size_bytes)
+                on_progress(sent, header.size_bytes)
 
 
 async def download(

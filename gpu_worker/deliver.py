@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _CHUNK_BYTES = 1024 * 1024
 _MAX_TRIES = 4
 _FIRST_PAUSE_S = 0.3
+_LONG_BYTES = 1024 * 1024
 # Precondition Failed: by another worker, or by us where the answer was lost.
 _THERE_ALREADY = 412
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
@@ -39,7 +40,7 @@ async def deliver(path: Path, target: FileLocation) -> None:
     if target.path:
         await _place(path, Path(target.path))
     else:
-        await _put(path, target.url)
+        await _put(path, target)
 
 
 async def _place(path: Path, target: Path) -> None:
@@ -80,19 +81,21 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-async def _put(path: Path, url: str) -> None:
+async def _put(path: Path, target: FileLocation) -> None:
     """Send it, again where the trouble may pass: what is stored is not overwritten."""
     size_bytes = path.stat().st_size
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
         for attempt in range(1, _MAX_TRIES + 1):
             try:
-                status = await _send(session, path, size_bytes, url)
+                status = await _send(session, path, size_bytes, target)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                log.warning("a result cannot be put to %s: %s", host_of(url), type(error).__name__)
+                log.warning(
+                    "a result cannot be put to %s: %s", host_of(target.url), type(error).__name__
+                )
             else:
                 if 200 <= status < 300 or status == _THERE_ALREADY:
                     return
-                log.warning("%s answers the put of a result with %d", host_of(url), status)
+                log.warning("%s answers the put of a result with %d", host_of(target.url), status)
                 if not is_passing(status):
                     break
             if attempt < _MAX_TRIES:
@@ -100,13 +103,17 @@ async def _put(path: Path, url: str) -> None:
     raise _failed()
 
 
-async def _send(session: aiohttp.ClientSession, path: Path, size_bytes: int, url: str) -> int:
+async def _send(
+    session: aiohttp.ClientSession, path: Path, size_bytes: int, target: FileLocation
+) -> int:
     """One PUT; returns the status. A redirect is not followed: the link was made for this host."""
     async with session.put(
-        yarl.URL(url, encoded=True),
+        yarl.URL(target.url, encoded=True),
         data=_chunks(path),
-        headers={"Content-Length": str(size_bytes), "If-None-Match": "*"},
+        headers={"Content-Length": str(size_bytes), "If-None-Match": "*"} | dict(target.headers),
         allow_redirects=False,
+        # A refusal is heard before a long body is sent, instead of a broken connection.
+        expect100=size_bytes > _LONG_BYTES,
     ) as response:
         return response.status
 

@@ -18,7 +18,8 @@ from apigpu_common.errors import InvalidInput, PreconditionFailed, ServiceError
 from apigpu_common.telemetry import trace_parent
 from orchestrator import ids
 from orchestrator.dispatch.base import Dispatcher
-from orchestrator.files import FileStorage
+from orchestrator.files.places import Places
+from orchestrator.files.storage import FileStorage
 from orchestrator.jobs import request, sources
 from orchestrator.jobs.effort import item_efforts_s
 from orchestrator.jobs.filters import Filter
@@ -27,7 +28,7 @@ from orchestrator.jobs.orders import Order, Place
 from orchestrator.jobs.sharding import shard
 from orchestrator.jobs.tasks import RetryPolicy
 from orchestrator.ledger import Ledger
-from orchestrator.runner import Locate, TaskRunner
+from orchestrator.runner import TaskRunner
 from orchestrator.settings import Settings
 from orchestrator.store.records import NewJob, Page, Task
 from orchestrator.store.store import Store
@@ -61,7 +62,7 @@ class Engine:
         storage: FileStorage,
         dispatcher: Dispatcher,
         hub: WatchHub,
-        locate: Locate,
+        places: Places,
         holder: str,
     ) -> None:
         self._settings = settings
@@ -75,7 +76,7 @@ class Engine:
             self._ledger,
             storage,
             dispatcher,
-            locate,
+            places,
             RetryPolicy(settings.max_attempts),
             settings.task_time_limit_s,
         )

@@ -17,6 +17,11 @@ def result_id(attempt_id: str, item_id: str) -> str:
     return hashlib.sha256(f"{attempt_id}/{item_id}".encode()).hexdigest()[:32]
 
 
+def upload_file_id(owner: str, upload_id: str) -> str:
+    """The file that an upload makes, however often it was cut and repeated."""
+    return hashlib.sha256(f"upload/{owner}/{upload_id}".encode()).hexdigest()[:32]
+
+
 def job_name(job_id: str) -> str:
     return f"jobs/{job_id}"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +20,8 @@ from apigpu_common.logs import about
 from apigpu_common.telemetry import context_of, trace_parent
 from orchestrator import ids
 from orchestrator.dispatch.base import Dispatcher
-from orchestrator.files import FileStorage, Written
+from orchestrator.files.places import Places, arrival_key
+from orchestrator.files.storage import FileExists, FileStorage, Written
 from orchestrator.jobs import blame, limits, naming, sources
 from orchestrator.jobs.effort import item_efforts_s
 from orchestrator.jobs.machine import JobMachine
@@ -35,9 +36,6 @@ _TRACER = trace.get_tracer("apigpu")
 
 # Progress that only moves numbers is stored and told this often.
 _PROGRESS_INTERVAL_S = 0.2
-
-# file id, HTTP method -> where a worker finds the file, or puts it
-Locate = Callable[[str, str], worker.FileLocation]
 
 
 @dataclass
@@ -66,7 +64,7 @@ class TaskRunner:
         ledger: Ledger,
         storage: FileStorage,
         dispatcher: Dispatcher,
-        locate: Locate,
+        places: Places,
         retry: RetryPolicy,
         time_limit_s: float,
     ) -> None:
@@ -74,7 +72,7 @@ class TaskRunner:
         self._ledger = ledger
         self._storage = storage
         self._dispatcher = dispatcher
-        self._locate = locate
+        self._places = places
         self._retry = retry
         self._time_limit_s = time_limit_s
 
@@ -200,10 +198,11 @@ class TaskRunner:
             del request.images_to_videos.images[:]
             request.images_to_videos.images.extend(kept)
         for item_id, file_id in attempt.file_ids.items():
-            request.items.add(id=item_id, target=self._locate(file_id, "PUT"))
+            request.items.add(id=item_id, target=await self._places.target(file_id))
         for _, source in sources.media_sources(job):
             if source.file:
-                request.files[source.file].CopyFrom(self._locate(ids.id_of(source.file), "GET"))
+                location = await self._places.source(ids.id_of(source.file))
+                request.files[source.file].CopyFrom(location)
         return request
 
     async def _run_limit_s(self, attempt: _Attempt) -> float:
@@ -273,9 +272,14 @@ class TaskRunner:
             await self._fail(attempt, item_id, error)
 
     async def _arrived(self, file_id: str, told: Output) -> bool:
-        """Whether the bytes that the worker measured are those that are stored."""
-        stored = await self._storage.measure(file_id)
-        return stored is not None and stored == Written(told.size_bytes, told.sha256)
+        """Accept a result, if what arrived is what the worker has measured. From then on it
+        lies where no worker's link leads."""
+        measured = Written(told.size_bytes, told.sha256)
+        if await self._storage.measure(arrival_key(file_id)) == measured:
+            with contextlib.suppress(FileExists):  # another replica accepts it, too
+                await self._storage.move(arrival_key(file_id), file_id)
+        # Measured again: it may have been accepted by one who died before he could say so.
+        return await self._storage.measure(file_id) == measured
 
     async def _succeed(self, attempt: _Attempt, item_id: str, output: Output) -> None:
         file_id = attempt.file_ids.pop(item_id)

@@ -13,7 +13,6 @@ import grpc
 from apigpu.video.v1 import video_service_pb2
 from apigpu.video.v1.job_pb2 import Output
 from apigpu.video.v1.video_service_pb2_grpc import add_VideoServiceServicer_to_server
-from apigpu.worker.v1.worker_service_pb2 import FileLocation
 from grpc_health.v1 import health, health_pb2_grpc
 
 from apigpu_common.health import Health
@@ -23,7 +22,7 @@ from apigpu_common.interceptors.validation import ValidationInterceptor
 from apigpu_common.reflection import enable_reflection
 from orchestrator import backend, exposure, ids
 from orchestrator.engine import Engine
-from orchestrator.files import FileStorage
+from orchestrator.files.rooms import Files, open_files
 from orchestrator.http.application import application
 from orchestrator.http.calls import Calls
 from orchestrator.http.listener import HttpListener
@@ -34,17 +33,18 @@ from orchestrator.interceptors.auth import AuthInterceptor
 from orchestrator.interceptors.pace import PaceInterceptor
 from orchestrator.interceptors.serialise import SerialiseOnceInterceptor
 from orchestrator.keys import Authenticator
-from orchestrator.runner import Locate
 from orchestrator.service import VideoService
 from orchestrator.settings import Settings
 from orchestrator.store.store import store_at
 from orchestrator.tls import Certificates, TlsFiles
+from orchestrator.uploads import Uploads
 from orchestrator.watch import WatchHub
 
 log = logging.getLogger(__name__)
 
 SERVICE = video_service_pb2.DESCRIPTOR.services_by_name["VideoService"].full_name
 _CLOSE_STREAMS_S = 2.0
+_LINK_LIFETIME_S = 24 * 3600.0
 _SERVER_OPTIONS = [
     # A second server on the same port must fail, not share it silently.
     ("grpc.so_reuseport", 0),
@@ -89,7 +89,6 @@ class Orchestrator:
         await store.open()
         self._stack.push_async_callback(store.close)
         await store.free_leases(instance)
-        storage = FileStorage(settings.data_dir / "files", settings.max_upload_bytes)
         dispatcher = backend.make(settings)
         self._stack.push_async_callback(dispatcher.close)
         await dispatcher.open()
@@ -99,39 +98,36 @@ class Orchestrator:
         )
         self._stack.callback(http.release)
         self.http_address = http.address
-        transfers = self._transfers(storage, http.url)
-        locate = _on_disk(storage) if dispatcher.shares_disk else transfers.locate
+        files = await self._stack.enter_async_context(
+            open_files(settings, own_url=http.url, shares_disk=dispatcher.shares_disk)
+        )
         hub = WatchHub(store)
-        engine = Engine(settings, store, storage, dispatcher, hub, locate, new_holder(instance))
-        service = VideoService(settings, engine, store, storage, dispatcher)
+        engine = Engine(
+            settings, store, files.storage, dispatcher, hub, files.places, new_holder(instance)
+        )
+        uploads = Uploads(store, files.storage, files.spool)
+        service = VideoService(
+            settings, engine, store, files.storage, uploads, files.links, dispatcher
+        )
         shared = [
             TelemetryInterceptor(),
             ErrorInterceptor(),
             AuthInterceptor(authenticator, settings.keyless),
             ValidationInterceptor(),
         ]
-        await self._serve_http(http, service, shared, transfers)
+        await self._serve_http(http, service, shared, files)
         pace = PaceInterceptor(settings.message_timeout_s)
         await self._serve(service, hub, [*shared, pace, SerialiseOnceInterceptor()], certificates)
         hub.start()
         engine.start()
         self._stack.push_async_callback(engine.stop, settings.grace_s)
 
-    def _transfers(self, storage: FileStorage, url: str) -> Transfers:
-        settings = self._settings
-        return Transfers(
-            storage,
-            settings.public_url or url,
-            settings.task_time_limit_s + settings.runpod_queue_limit_s,
-            settings.data_dir / "transfers.key",
-        )
-
     async def _serve_http(
         self,
         http: HttpListener,
         service: VideoService,
         interceptors: Sequence[grpc.aio.ServerInterceptor],
-        transfers: Transfers,
+        files: Files,
     ) -> None:
         settings = self._settings
         facts = Facts(
@@ -142,14 +138,15 @@ class Orchestrator:
         )
 
         async def link(output: Output) -> str:
-            return transfers.locate(ids.id_of(output.file), "GET").url
+            file_id = ids.id_of(output.file)
+            return (await files.links.get(file_id, output.filename, _LINK_LIFETIME_S))[0]
 
         doors = application(
             Calls(service, interceptors),
             link,
             facts,
             settings.cors_allow_origins,
-            transfers.routes(),
+            Transfers(files.storage, files.spool, files.links).routes(),
         )
         await http.open(doors)
         self._stack.push_async_callback(http.close)
@@ -188,10 +185,6 @@ class Orchestrator:
     async def drain(self) -> None:
         """Tell health watchers that this server is going away; running work goes on."""
         await self._enter_shutdown()
-
-
-def _on_disk(storage: FileStorage) -> Locate:
-    return lambda file_id, method: FileLocation(path=str(storage.path(file_id)))
 
 
 def _certificates(settings: Settings) -> Certificates | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -15,14 +14,18 @@ from google.rpc import code_pb2
 
 from apigpu_common import __version__
 from apigpu_common.errors import InvalidInput, NotFound, ServiceError
-from orchestrator import files, ids, pages
+from orchestrator import ids, pages
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.engine import Engine
-from orchestrator.files import FileStorage
+from orchestrator.files.links import Links
+from orchestrator.files.storage import FileStorage
 from orchestrator.jobs import filter_text, orders, views
 from orchestrator.settings import Settings
 from orchestrator.store.records import StoredFile
 from orchestrator.store.store import Store
+from orchestrator.uploads import Uploads
+
+_LINK_LIFETIME_S = 3600.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -36,12 +39,16 @@ class VideoService(VideoServiceServicer):
         engine: Engine,
         store: Store,
         storage: FileStorage,
+        uploads: Uploads,
+        links: Links,
         dispatcher: Dispatcher,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._store = store
         self._storage = storage
+        self._uploads = uploads
+        self._links = links
         self._dispatcher = dispatcher
 
     def _heartbeat_s(self, asked: duration_pb2.Duration) -> float:
@@ -111,30 +118,37 @@ class VideoService(VideoServiceServicer):
         self, request_iterator: AsyncIterator[video_service_pb2.UploadFileRequest], context: Context
     ) -> file_pb2.File:
         header = await _header(request_iterator)
-        file_id = ids.new_id()
-        written = await self._storage.write(file_id, _chunks(request_iterator))
-        try:
-            size_bytes = header.size_bytes if header.HasField("size_bytes") else None
-            files.check_upload(written, size_bytes, header.sha256)
-            file = StoredFile(
-                id=file_id,
-                filename=header.filename,
-                size_bytes=written.size_bytes,
-                sha256=written.sha256,
-                create_time=datetime.now(UTC),
-            )
-            await self._store.add_file(file)
-        except BaseException:
-            await self._storage.delete(file_id)
-            raise
-        return _to_proto(file)
+        return _to_proto(await self._uploads.receive(header, _chunks(request_iterator)))
+
+    async def QueryUpload(
+        self, request: video_service_pb2.QueryUploadRequest, context: Context
+    ) -> video_service_pb2.UploadStatus:
+        size_bytes, file = await self._uploads.query(request.upload_id)
+        told = video_service_pb2.UploadStatus(size_bytes=size_bytes)
+        if file is not None:
+            told.file.CopyFrom(_to_proto(file))
+        return told
+
+    async def GetFile(
+        self, request: video_service_pb2.GetFileRequest, context: Context
+    ) -> file_pb2.File:
+        return _to_proto(await self._file(request.name))
+
+    async def CreateFileLink(
+        self, request: video_service_pb2.CreateFileLinkRequest, context: Context
+    ) -> video_service_pb2.FileLink:
+        file = await self._file(request.name)
+        lifetime_s = request.lifetime.ToTimedelta().total_seconds() or _LINK_LIFETIME_S
+        uri, expires_at = await self._links.get(file.id, file.filename, lifetime_s)
+        link = video_service_pb2.FileLink(uri=uri)
+        if expires_at is not None:
+            link.expire_time.FromMilliseconds(int(expires_at * 1000))
+        return link
 
     async def DownloadFile(
         self, request: video_service_pb2.DownloadFileRequest, context: Context
     ) -> AsyncIterator[video_service_pb2.DownloadFileResponse]:
-        file = await self._store.get_file(ids.id_of(request.name))
-        if file is None:
-            raise NotFound("FILE_NOT_FOUND", "There is no such file.", field="name")
+        file = await self._file(request.name)
         if request.offset > file.size_bytes:
             raise InvalidInput(
                 "OFFSET_OUT_OF_RANGE",
@@ -144,6 +158,12 @@ class VideoService(VideoServiceServicer):
         yield video_service_pb2.DownloadFileResponse(file=_to_proto(file))
         async for chunk in self._storage.read(file.id, request.offset):
             yield video_service_pb2.DownloadFileResponse(chunk=chunk)
+
+    async def _file(self, name: str) -> StoredFile:
+        file = await self._store.get_file(ids.id_of(name))
+        if file is None:
+            raise NotFound("FILE_NOT_FOUND", "There is no such file.", field="name")
+        return file
 
     async def GetServerInfo(
         self, request: video_service_pb2.GetServerInfoRequest, context: Context

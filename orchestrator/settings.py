@@ -117,6 +117,35 @@ class Settings(SecuritySettings):
         description="A REST call that waits for its job has an answer, or the head of one, after"
         " so many seconds; then a space follows as often, so that proxies keep it open.",
     )
+    storage_url: str = Field(
+        default="",
+        description="Where files are kept: file:///folder, s3://bucket/prefix, gs://bucket/prefix"
+        " or az://account/container/prefix, with credentials in the variables that each"
+        " provider's own tools read (AWS_..., GOOGLE_..., AZURE_...). Default: a folder in"
+        " APIGPU_DATA_DIR.",
+    )
+    storage_direct: bool = Field(
+        default=True,
+        description="Whether workers and clients get signed links straight to such a store;"
+        " else its files pass through this service.",
+    )
+    storage_public_url: str = Field(
+        default="",
+        description="Where all files can be had without a signature, for example"
+        " https://cdn.example.com/videos, if you have made the store public on purpose. Default:"
+        " files are private, links to them are signed and expire.",
+    )
+    upload_expiry_s: float = Field(
+        default=24 * 3600.0,
+        gt=0,
+        description="A cut upload can be gone on with for so many seconds.",
+    )
+    min_free_bytes: int = Field(
+        default=2**29,
+        ge=0,
+        description="Uploads are refused where they would leave less room than this on the disk"
+        " of APIGPU_DATA_DIR, in bytes.",
+    )
     max_upload_bytes: int = Field(
         default=20 * 2**30, gt=0, description="Longest file that UploadFile takes, in bytes."
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import grpc
+import yarl
 from apigpu.video.v1 import job_pb2
 from apigpu.worker.v1 import worker_service_pb2 as worker
 from apigpu.worker.v1.worker_service_pb2_grpc import (
@@ -75,9 +76,9 @@ class Sender:
 async def put(url: str, body: bytes, tls: ssl.SSLContext | None = None) -> None:
     async with (
         aiohttp.ClientSession() as session,
-        session.put(url, data=body, ssl=tls or True) as response,
+        session.put(yarl.URL(url, encoded=True), data=body, ssl=tls or True) as response,
     ):
-        assert response.status == 201, await response.text()
+        assert response.status in (200, 201), await response.text()
 
 
 async def do_all(task: worker.Task, sender: Sender) -> None:

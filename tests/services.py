@@ -52,6 +52,12 @@ async def in_process(
         yield stub
 
 
+def kept_files(data_dir: Path) -> list[Path]:
+    """Every file that the service keeps on disk, complete or not."""
+    folders = (data_dir / "files", data_dir / "uploads")
+    return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
 class Process:
     """The orchestrator as a user starts it: `python -m orchestrator`."""
 

@@ -1,104 +1,92 @@
-"""Signed HTTP transfers: a worker that shares no disk with us GETs inputs and PUTs results.
-
-The signature covers method, file and expiry, so that a link is good for one thing only.
-"""
+"""The HTTP side of our own links: a worker that shares no disk with us GETs inputs and PUTs
+results, and whoever has a link to a file GETs it, with ranges. What lies in an object store is
+fetched there, unless the operator wants it otherwise."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import os
 import secrets
-import time
-from contextlib import suppress
-from pathlib import Path
-from urllib.parse import urlencode
 
-from apigpu.worker.v1.worker_service_pb2 import FileLocation
+from google.rpc import code_pb2
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from apigpu_common.errors import ServiceError
-from orchestrator.files import FileExists, FileStorage
+from orchestrator.files.links import LinkRefused, Links
+from orchestrator.files.media_types import media_type
+from orchestrator.files.spool import Spool
+from orchestrator.files.storage import FileExists, FileStorage
+
+# What a file holds came from a stranger: no browser may take it for a page of ours.
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "sandbox",
+    "cache-control": "private",
+}
+_STATUS = {code_pb2.RESOURCE_EXHAUSTED: 507, code_pb2.UNAVAILABLE: 503}
 
 
 class Transfers:
-    """The routes of signed file links, and the maker of those links."""
+    """Serves the links that `Links` makes."""
 
-    def __init__(
-        self, storage: FileStorage, public_url: str, lifetime_s: float, key_path: Path
-    ) -> None:
+    def __init__(self, storage: FileStorage, spool: Spool, links: Links) -> None:
         self._storage = storage
-        self._public_url = public_url.rstrip("/")
-        self._lifetime_s = lifetime_s
-        self._key = _kept_key(key_path)
+        self._spool = spool
+        self._links = links
 
     def routes(self) -> list[Route]:
         return [
-            Route("/transfers/{file}", self._get, methods=["GET"]),
-            Route("/transfers/{file}", self._put, methods=["PUT"]),
+            Route("/transfers/{key:path}", self._get, methods=["GET"]),
+            Route("/transfers/{key:path}", self._put, methods=["PUT"]),
         ]
 
-    def locate(self, file_id: str, method: str) -> FileLocation:
-        """A link that allows `method` ("GET" or "PUT") on one file for a while."""
-        expires = int(time.time() + self._lifetime_s)
-        query = urlencode({"expires": expires, "signature": self._sign(method, file_id, expires)})
-        return FileLocation(url=f"{self._public_url}/transfers/{file_id}?{query}")
-
-    def _sign(self, method: str, file_id: str, expires: int) -> str:
-        text = f"{method}\n{file_id}\n{expires}".encode()
-        return hmac.new(self._key, text, hashlib.sha256).hexdigest()
-
-    def _allowed(self, request: Request) -> str:
-        """The file id of a request whose signature is good. Raises 403."""
-        file_id: str = request.path_params["file"]
-        # A HEAD tells no more than the GET that was signed.
-        method = "GET" if request.method == "HEAD" else request.method
+    def _allowed(self, request: Request) -> tuple[str, str]:
+        """The key and the file name of a request whose signature is good. Raises 403."""
+        key: str = request.path_params["key"]
         try:
-            expires = int(request.query_params.get("expires", ""))
-        except ValueError:
-            raise HTTPException(403, "the link is not complete\n") from None
-        expected = self._sign(method, file_id, expires).encode()
-        if not hmac.compare_digest(
-            expected, request.query_params.get("signature", "").encode("utf-8", "replace")
-        ):
-            raise HTTPException(403, "the link is not signed for this\n")
-        if expires < time.time():
-            raise HTTPException(403, "the link has expired\n")
-        return file_id
+            return key, self._links.check_own(request.method, key, request.query_params)
+        except LinkRefused as error:
+            raise HTTPException(403, f"{error}\n") from None
 
     async def _get(self, request: Request) -> Response:
-        file_id = self._allowed(request)
-        size_bytes = await self._storage.size_bytes(file_id)
+        key, filename = self._allowed(request)
+        size_bytes = await self._storage.size_bytes(key)
         if size_bytes is None:
             raise HTTPException(404, "there is no such file\n")
-        headers = {"content-length": str(size_bytes)}
+        kind = media_type(filename)
+        path = self._storage.path(key)
+        if path is not None:  # knows ranges and HEAD
+            return FileResponse(
+                path,
+                headers=_HEADERS,
+                media_type=kind,
+                filename=filename or None,
+                content_disposition_type="inline",
+            )
+        headers = _HEADERS | {"content-length": str(size_bytes)}
         if request.method == "HEAD":
-            return Response(headers=headers, media_type="application/octet-stream")
-        return StreamingResponse(
-            self._storage.read(file_id), headers=headers, media_type="application/octet-stream"
-        )
+            return Response(headers=headers, media_type=kind)
+        return StreamingResponse(self._storage.read(key), headers=headers, media_type=kind)
 
     async def _put(self, request: Request) -> Response:
-        file_id = self._allowed(request)
+        key, _ = self._allowed(request)
         try:
-            await self._storage.write(file_id, request.stream())
+            await self._receive(key, request)
         except FileExists:
             # A job may be delivered twice, and a PUT repeated: the first one counts.
             raise HTTPException(412, "the file is there already\n") from None
         except ServiceError as error:
-            raise HTTPException(413, f"{error.message}\n") from None
+            raise HTTPException(_STATUS.get(error.code, 413), f"{error.message}\n") from None
         except ClientDisconnect:  # the worker went away; nothing was stored, nobody listens
             return Response(status_code=400)
         return Response(status_code=201)
 
-
-def _kept_key(path: Path) -> bytes:
-    """The same after a restart: links that workers hold stay good."""
-    with suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-    return path.read_bytes()
+    async def _receive(self, key: str, request: Request) -> None:
+        if await self._storage.size_bytes(key) is not None:
+            raise FileExists
+        async with self._spool.arrival(secrets.token_hex(16), resumable=False) as arrival:
+            arrival.expect(0, int(request.headers.get("content-length", 0)))
+            async for chunk in request.stream():
+                await arrival.append(chunk)
+            await self._storage.adopt(arrival.path, key, "video/mp4")

@@ -15,7 +15,7 @@ from apigpu.video.v1.job_pb2 import Item, Job
 from PIL import Image
 
 from tests import requests
-from tests.services import connect, process
+from tests.services import connect, kept_files, process
 
 NOISE = 64  # random detail, so that encoding takes a while
 
@@ -101,7 +101,7 @@ async def test_cancel_stops_ffmpeg_and_removes_its_files(tmp_path: Path) -> None
         await asyncio.wait_for(gone(working), 5)
         while leftovers(data_dir):
             await asyncio.to_thread(os.sched_yield)
-        uploads_only = list((data_dir / "files").iterdir())
+        uploads_only = kept_files(data_dir)
         assert len(uploads_only) == 1
 
 

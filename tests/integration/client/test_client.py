@@ -34,7 +34,7 @@ from orchestrator.server import Orchestrator
 from tests.cutting_proxy import proxy
 from tests.requests import collect, pictures
 from tests.scripted_worker import ScriptedWorker, Sender, do_all, serve
-from tests.services import settings
+from tests.services import kept_files, settings
 
 MANY = 40
 
@@ -202,23 +202,19 @@ async def test_media_are_sent_once_each_and_only_when_all_can_be_read(tmp_path: 
         Orchestrator(settings(tmp_path / "data", (worker_address,))) as orchestrator,
         VideoClient(orchestrator.address) as client,
     ):
-        files = tmp_path / "data" / "files"
+        data = tmp_path / "data"
         many = [tmp_path / f"{number}.jpg" for number in range(10)]
         for each in many:
             each.write_bytes(b"some picture")
         with pytest.raises(FileNotFoundError):
             await client.sources([*many, tmp_path / "nowhere.jpg"])
-        assert _stored(files) == []
+        assert kept_files(data) == []
         url = "https://media.example/a.jpg?signature=%2F"
         first, second, other = await client.sources([picture, str(picture), url])
         assert first == second and first.file.startswith("files/")
         assert other.uri == url
-        assert [path.read_bytes() for path in _stored(files)] == [b"some picture"]
+        assert [path.read_bytes() for path in kept_files(data)] == [b"some picture"]
         assert (await client.describe_file(first.file)).filename == "picture.jpg"
-
-
-def _stored(files: Path) -> list[Path]:
-    return [path for path in files.rglob("*") if path.is_file()] if files.exists() else []
 
 
 async def test_result_is_the_whole_job_or_an_error_that_carries_it(tmp_path: Path) -> None:
@@ -260,8 +256,7 @@ async def test_transfers_survive_cuts_and_arrive_whole(tmp_path: Path) -> None:
         target = await client.download(file.name, tmp_path / "back.mov", cut_once)
         assert wire.cuts == 1
     assert target.read_bytes() == source.read_bytes()
-    stored = [path for path in (tmp_path / "data" / "files").iterdir() if path.is_file()]
-    assert len(stored) == 1, "the cut upload left something behind"
+    assert len(kept_files(tmp_path / "data")) == 1, "the cut upload left something behind"
 
 
 async def test_errors_are_typed_and_carry_what_the_service_said(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from orchestrator.server import Orchestrator
 from tests import requests
 from tests.requests import Refusal, pictures
 from tests.scripted_worker import ScriptedWorker, Sender, do_all, serve
-from tests.services import connect, in_process, settings
+from tests.services import connect, in_process, kept_files, settings
 
 
 async def hang(task: worker.Task, sender: Sender) -> None:
@@ -288,9 +288,9 @@ async def test_watchers_are_told_to_come_back_when_the_service_stops(tmp_path: P
 async def test_delete_removes_the_job_and_its_outputs(tmp_path: Path) -> None:
     async with serve(ScriptedWorker()) as address, in_process(tmp_path, (address,)) as stub:
         job = await requests.finished(stub.RunJob(requests.run(pictures("a"))))
-        assert len(list((tmp_path / "files").iterdir())) == 1
+        assert len(kept_files(tmp_path)) == 1
         await stub.DeleteJob(video_service_pb2.DeleteJobRequest(name=job.name))
-        assert not list((tmp_path / "files").iterdir())
+        assert not kept_files(tmp_path)
         for call in (
             stub.GetJob(video_service_pb2.GetJobRequest(name=job.name)),
             stub.DeleteJob(video_service_pb2.DeleteJobRequest(name=job.name)),

@@ -13,7 +13,7 @@ from apigpu.worker.v1 import worker_service_pb2 as worker
 from tests import requests
 from tests.requests import pictures
 from tests.scripted_worker import ScriptedWorker, Sender, put, serve
-from tests.services import in_process
+from tests.services import in_process, kept_files
 
 
 async def test_a_result_that_was_accepted_is_never_overwritten(tmp_path: Path) -> None:
@@ -21,12 +21,15 @@ async def test_a_result_that_was_accepted_is_never_overwritten(tmp_path: Path) -
 
     async def delivered_twice(task: worker.Task, sender: Sender) -> None:
         sender.start()
-        result = await sender.succeed("a", b"the first result")
+        url = task.items[0].target.url
+        await put(url, b"the first result")
         async with aiohttp.ClientSession() as session:
             for body in (b"another result", b"x" * 40_000_000):
-                async with session.put(task.items[0].target.url, data=body) as response:
+                async with session.put(url, data=body, expect100=True) as response:
                     answers.append(response.status)
-        sender.finish([result])
+        digest = hashlib.sha256(b"the first result").hexdigest()
+        output = job_pb2.Output(size_bytes=len(b"the first result"), sha256=digest)
+        sender.finish([worker.ItemResult(item_id="a", output=output)])
 
     async with (
         serve(ScriptedWorker(delivered_twice)) as address,
@@ -38,7 +41,7 @@ async def test_a_result_that_was_accepted_is_never_overwritten(tmp_path: Path) -
     assert job.state == Job.SUCCEEDED, job.error
     assert answers == [412, 412]
     assert body == b"the first result"
-    assert len(list((tmp_path / "files").iterdir())) == 1, "nothing else is left"
+    assert len(kept_files(tmp_path)) == 1, "nothing else is left"
 
 
 async def test_a_result_is_accepted_only_as_it_was_measured(tmp_path: Path) -> None:

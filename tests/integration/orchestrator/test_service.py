@@ -21,7 +21,7 @@ from orchestrator.server import SERVICE, Orchestrator
 from tests import requests
 from tests.requests import Refusal, pictures
 from tests.scripted_worker import ScriptedWorker, serve
-from tests.services import in_process, settings
+from tests.services import in_process, kept_files, settings
 
 if TYPE_CHECKING:
     from apigpu.video.v1.video_service_pb2_grpc import VideoServiceAsyncStub
@@ -37,10 +37,6 @@ async def refusal_of(call: Awaitable[object]) -> Refusal:
 async def stub(tmp_path: Path) -> AsyncIterator[VideoServiceAsyncStub]:
     async with serve(ScriptedWorker()) as address, in_process(tmp_path, (address,)) as stub:
         yield stub
-
-
-def stored(tmp_path: Path) -> list[Path]:
-    return [path for path in (tmp_path / "files").rglob("*") if path.is_file()]
 
 
 async def test_an_uploaded_file_comes_back_byte_for_byte(stub: VideoServiceAsyncStub) -> None:
@@ -72,7 +68,7 @@ async def test_an_upload_that_is_not_what_was_announced_leaves_nothing(
     )
     other = await refusal_of(stub.UploadFile(requests.chunks("a", b"123", sha256="0" * 64)))
     assert (other.code, other.reason) == (grpc.StatusCode.DATA_LOSS, "UPLOAD_CHECKSUM_MISMATCH")
-    assert not stored(tmp_path)
+    assert not kept_files(tmp_path)
 
 
 async def test_an_upload_beyond_the_limit_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
@@ -82,7 +78,7 @@ async def test_an_upload_beyond_the_limit_is_refused_and_leaves_nothing(tmp_path
     ):
         refusal = await refusal_of(stub.UploadFile(requests.chunks("a", b"x" * 100_001)))
     assert refusal.reason == "FILE_TOO_LARGE"
-    assert not stored(tmp_path)
+    assert not kept_files(tmp_path)
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing(
@@ -95,7 +91,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(
 
     with pytest.raises(asyncio.CancelledError):
         await stub.UploadFile(broken())
-    while stored(tmp_path):  # up to the test's time limit
+    while kept_files(tmp_path):  # up to the test's time limit
         await stub.GetServerInfo(video_service_pb2.GetServerInfoRequest())
 
 

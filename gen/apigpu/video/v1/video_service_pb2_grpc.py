@@ -91,6 +91,21 @@ class VideoServiceStub:
                 request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.UploadFileRequest.SerializeToString,
                 response_deserializer=apigpu_dot_video_dot_v1_dot_file__pb2.File.FromString,
                 _registered_method=True)
+        self.QueryUpload = channel.unary_unary(
+                '/apigpu.video.v1.VideoService/QueryUpload',
+                request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.QueryUploadRequest.SerializeToString,
+                response_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.UploadStatus.FromString,
+                _registered_method=True)
+        self.GetFile = channel.unary_unary(
+                '/apigpu.video.v1.VideoService/GetFile',
+                request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.GetFileRequest.SerializeToString,
+                response_deserializer=apigpu_dot_video_dot_v1_dot_file__pb2.File.FromString,
+                _registered_method=True)
+        self.CreateFileLink = channel.unary_unary(
+                '/apigpu.video.v1.VideoService/CreateFileLink',
+                request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.CreateFileLinkRequest.SerializeToString,
+                response_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.FileLink.FromString,
+                _registered_method=True)
         self.DownloadFile = channel.unary_stream(
                 '/apigpu.video.v1.VideoService/DownloadFile',
                 request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.DownloadFileRequest.SerializeToString,
@@ -190,8 +205,31 @@ class VideoServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UploadFile(self, request_iterator, context):
-        """Takes a file: first a message with `file`, then its bytes in chunks. A broken
-        upload leaves nothing behind.
+        """Takes a file: first a message with `header`, then its bytes in chunks. A broken
+        upload leaves nothing behind, unless it has an `upload_id`: then what has arrived
+        is kept for a while, and another call goes on from there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryUpload(self, request, context):
+        """Tells how much of an upload has arrived, so that another call can go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFile(self, request, context):
+        """Returns what is known of a file. NOT_FOUND where there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateFileLink(self, request, context):
+        """Makes a link that gives a file to whoever has it, by plain HTTP GET, until it
+        expires: straight from the object store where the service has one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -271,6 +309,21 @@ def add_VideoServiceServicer_to_server(servicer, server):
                     servicer.UploadFile,
                     request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.UploadFileRequest.FromString,
                     response_serializer=apigpu_dot_video_dot_v1_dot_file__pb2.File.SerializeToString,
+            ),
+            'QueryUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryUpload,
+                    request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.QueryUploadRequest.FromString,
+                    response_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.UploadStatus.SerializeToString,
+            ),
+            'GetFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFile,
+                    request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.GetFileRequest.FromString,
+                    response_serializer=apigpu_dot_video_dot_v1_dot_file__pb2.File.SerializeToString,
+            ),
+            'CreateFileLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateFileLink,
+                    request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.CreateFileLinkRequest.FromString,
+                    response_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.FileLink.SerializeToString,
             ),
             'DownloadFile': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadFile,
@@ -562,6 +615,87 @@ class VideoService:
             '/apigpu.video.v1.VideoService/UploadFile',
             apigpu_dot_video_dot_v1_dot_video__service__pb2.UploadFileRequest.SerializeToString,
             apigpu_dot_video_dot_v1_dot_file__pb2.File.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/apigpu.video.v1.VideoService/QueryUpload',
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.QueryUploadRequest.SerializeToString,
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.UploadStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/apigpu.video.v1.VideoService/GetFile',
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.GetFileRequest.SerializeToString,
+            apigpu_dot_video_dot_v1_dot_file__pb2.File.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateFileLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/apigpu.video.v1.VideoService/CreateFileLink',
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.CreateFileLinkRequest.SerializeToString,
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.FileLink.FromString,
             options,
             channel_credentials,
             insecure,

@@ -77,8 +77,17 @@ class VideoServiceStub:
     FAILED_PRECONDITION while it has not ended: cancel it first.
     """
     UploadFile: _grpc.StreamUnaryMultiCallable[_video_service_pb2.UploadFileRequest, _file_pb2.File]
-    """Takes a file: first a message with `file`, then its bytes in chunks. A broken
-    upload leaves nothing behind.
+    """Takes a file: first a message with `header`, then its bytes in chunks. A broken
+    upload leaves nothing behind, unless it has an `upload_id`: then what has arrived
+    is kept for a while, and another call goes on from there.
+    """
+    QueryUpload: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.QueryUploadRequest, _video_service_pb2.UploadStatus]
+    """Tells how much of an upload has arrived, so that another call can go on."""
+    GetFile: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.GetFileRequest, _file_pb2.File]
+    """Returns what is known of a file. NOT_FOUND where there is none."""
+    CreateFileLink: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.CreateFileLinkRequest, _video_service_pb2.FileLink]
+    """Makes a link that gives a file to whoever has it, by plain HTTP GET, until it
+    expires: straight from the object store where the service has one.
     """
     DownloadFile: _grpc.UnaryStreamMultiCallable[_video_service_pb2.DownloadFileRequest, _video_service_pb2.DownloadFileResponse]
     """Gives a file: first a message with `file`, then its bytes in chunks."""
@@ -135,8 +144,17 @@ class VideoServiceAsyncStub(VideoServiceStub):
     FAILED_PRECONDITION while it has not ended: cancel it first.
     """
     UploadFile: _aio.StreamUnaryMultiCallable[_video_service_pb2.UploadFileRequest, _file_pb2.File]  # type: ignore[assignment]
-    """Takes a file: first a message with `file`, then its bytes in chunks. A broken
-    upload leaves nothing behind.
+    """Takes a file: first a message with `header`, then its bytes in chunks. A broken
+    upload leaves nothing behind, unless it has an `upload_id`: then what has arrived
+    is kept for a while, and another call goes on from there.
+    """
+    QueryUpload: _aio.UnaryUnaryMultiCallable[_video_service_pb2.QueryUploadRequest, _video_service_pb2.UploadStatus]  # type: ignore[assignment]
+    """Tells how much of an upload has arrived, so that another call can go on."""
+    GetFile: _aio.UnaryUnaryMultiCallable[_video_service_pb2.GetFileRequest, _file_pb2.File]  # type: ignore[assignment]
+    """Returns what is known of a file. NOT_FOUND where there is none."""
+    CreateFileLink: _aio.UnaryUnaryMultiCallable[_video_service_pb2.CreateFileLinkRequest, _video_service_pb2.FileLink]  # type: ignore[assignment]
+    """Makes a link that gives a file to whoever has it, by plain HTTP GET, until it
+    expires: straight from the object store where the service has one.
     """
     DownloadFile: _aio.UnaryStreamMultiCallable[_video_service_pb2.DownloadFileRequest, _video_service_pb2.DownloadFileResponse]  # type: ignore[assignment]
     """Gives a file: first a message with `file`, then its bytes in chunks."""
@@ -250,8 +268,35 @@ class VideoServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_video_service_pb2.UploadFileRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_file_pb2.File, _abc.Awaitable[_file_pb2.File]]:
-        """Takes a file: first a message with `file`, then its bytes in chunks. A broken
-        upload leaves nothing behind.
+        """Takes a file: first a message with `header`, then its bytes in chunks. A broken
+        upload leaves nothing behind, unless it has an `upload_id`: then what has arrived
+        is kept for a while, and another call goes on from there.
+        """
+
+    @_abc_1.abstractmethod
+    def QueryUpload(
+        self,
+        request: _video_service_pb2.QueryUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_video_service_pb2.UploadStatus, _abc.Awaitable[_video_service_pb2.UploadStatus]]:
+        """Tells how much of an upload has arrived, so that another call can go on."""
+
+    @_abc_1.abstractmethod
+    def GetFile(
+        self,
+        request: _video_service_pb2.GetFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_file_pb2.File, _abc.Awaitable[_file_pb2.File]]:
+        """Returns what is known of a file. NOT_FOUND where there is none."""
+
+    @_abc_1.abstractmethod
+    def CreateFileLink(
+        self,
+        request: _video_service_pb2.CreateFileLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_video_service_pb2.FileLink, _abc.Awaitable[_video_service_pb2.FileLink]]:
+        """Makes a link that gives a file to whoever has it, by plain HTTP GET, until it
+        expires: straight from the object store where the service has one.
         """
 
     @_abc_1.abstractmethod

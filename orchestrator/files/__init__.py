@@ -1,0 +1,1 @@
+"""Files that the service keeps: their bytes, and links to them. Knows nothing of jobs."""

@@ -1,0 +1,42 @@
+"""Where a worker finds its inputs and puts its results: on the disk that it shares with us, or
+behind links."""
+
+from __future__ import annotations
+
+from apigpu.worker.v1.worker_service_pb2 import FileLocation
+
+from orchestrator.files.links import Links
+from orchestrator.files.storage import ARRIVALS, FileStorage
+
+
+class Places:
+    """Tells workers about files, by key.
+
+    lifetime_s: how long a link must be good: as long as a task may wait and run.
+    """
+
+    def __init__(
+        self, storage: FileStorage, links: Links, *, shares_disk: bool, lifetime_s: float
+    ) -> None:
+        self._storage = storage
+        self._links = links
+        self._shares_disk = shares_disk
+        self._lifetime_s = lifetime_s
+
+    async def source(self, key: str) -> FileLocation:
+        path = self._storage.path(key) if self._shares_disk else None
+        if path is not None:
+            return FileLocation(path=str(path))
+        return await self._links.source(key, self._lifetime_s)
+
+    async def target(self, file_id: str) -> FileLocation:
+        key = arrival_key(file_id)
+        path = self._storage.path(key) if self._shares_disk else None
+        if path is not None:
+            return FileLocation(path=str(path))
+        return await self._links.target(key, self._lifetime_s)
+
+
+def arrival_key(file_id: str) -> str:
+    """Where a result lies until it is accepted."""
+    return f"{ARRIVALS}/{file_id}"

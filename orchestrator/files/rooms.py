@@ -1,0 +1,52 @@
+"""Assembles the rooms of the files from the settings, and keeps them swept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from orchestrator.files.links import Links
+from orchestrator.files.places import Places
+from orchestrator.files.spool import Spool
+from orchestrator.files.storage import FileStorage
+from orchestrator.files.sweeper import Sweeper
+from orchestrator.settings import Settings
+
+_DAY_S = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Files:
+    storage: FileStorage
+    spool: Spool
+    links: Links
+    places: Places
+
+
+@asynccontextmanager
+async def open_files(
+    settings: Settings, *, own_url: str, shares_disk: bool
+) -> AsyncIterator[Files]:
+    """own_url: where our HTTP listener is. shares_disk: whether workers see our folders.
+
+    Raises ServiceError where the storage does not do what is asked of it.
+    """
+    storage = FileStorage(settings.storage_url or f"file://{settings.data_dir / 'files'}")
+    await storage.check()
+    spool = Spool(settings.data_dir / "uploads", settings.max_upload_bytes, settings.min_free_bytes)
+    links = Links(
+        storage,
+        settings.data_dir / "transfers.key",
+        own_url=settings.public_url or own_url,
+        direct=settings.storage_direct,
+        public_url=settings.storage_public_url,
+    )
+    await links.check()
+    # As long as a task may wait and run.
+    lifetime_s = settings.task_time_limit_s + settings.runpod_queue_limit_s
+    places = Places(storage, links, shares_disk=shares_disk, lifetime_s=lifetime_s)
+    async with Sweeper(
+        storage, spool, uploads_s=settings.upload_expiry_s, results_s=lifetime_s + _DAY_S
+    ):
+        yield Files(storage, spool, links, places)

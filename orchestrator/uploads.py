@@ -1,0 +1,110 @@
+"""Uploads: from bytes in a call to a file that jobs may name. A cut one can be gone on with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from apigpu.video.v1.video_service_pb2 import UploadFileHeader
+from google.rpc import code_pb2
+
+from apigpu_common.errors import InvalidInput, ServiceError
+from orchestrator import ids
+from orchestrator.files.media_types import media_type
+from orchestrator.files.spool import Spool
+from orchestrator.files.storage import FileExists, FileStorage, Written, measure_file
+from orchestrator.identity import current
+from orchestrator.store.records import StoredFile
+from orchestrator.store.store import Store
+
+
+class Uploads:
+    """Receives files. The same upload id always leads to the same file."""
+
+    def __init__(self, store: Store, storage: FileStorage, spool: Spool) -> None:
+        self._store = store
+        self._storage = storage
+        self._spool = spool
+
+    async def receive(self, header: UploadFileHeader, chunks: AsyncIterator[bytes]) -> StoredFile:
+        """Take a file, or the rest of one. What is stored was measured on the disk."""
+        resumable = bool(header.upload_id)
+        if header.offset and not resumable:
+            raise InvalidInput(
+                "UPLOAD_ID_MISSING",
+                "Only an upload with an upload_id can be gone on with.",
+                field="header.offset",
+            )
+        file_id = (
+            ids.upload_file_id(current().owner, header.upload_id) if resumable else ids.new_id()
+        )
+        async with self._spool.arrival(file_id, resumable=resumable) as arrival:
+            if resumable and (file := await self._store.get_file(file_id)) is not None:
+                return _same(file, header)
+            arrival.expect(header.offset, header.size_bytes)
+            async for chunk in chunks:
+                await arrival.append(chunk)
+            async with arrival.busy:  # whoever comes now waits, and finds the file
+                return await self._keep(file_id, header, arrival.path)
+
+    async def query(self, upload_id: str) -> tuple[int, StoredFile | None]:
+        """How many bytes of an upload are here, and the file where it is complete."""
+        file_id = ids.upload_file_id(current().owner, upload_id)
+        file = await self._store.get_file(file_id)
+        return (file.size_bytes if file else self._spool.kept_bytes(file_id)), file
+
+    async def _keep(self, file_id: str, header: UploadFileHeader, path: Path) -> StoredFile:
+        written = await asyncio.to_thread(measure_file, path)
+        _check(written, header)
+        file = StoredFile(
+            id=file_id,
+            filename=header.filename,
+            size_bytes=written.size_bytes,
+            sha256=written.sha256,
+            create_time=datetime.now(UTC),
+        )
+        try:
+            await self._storage.adopt(path, file_id, media_type(header.filename))
+        except FileExists:
+            # We died between the two steps below and above: nobody was told of that file.
+            await self._storage.delete(file_id)
+            await self._storage.adopt(path, file_id, media_type(header.filename))
+        try:
+            await self._store.add_file(file)
+        except BaseException:
+            await self._storage.delete(file_id)
+            raise
+        return file
+
+
+def _check(written: Written, header: UploadFileHeader) -> None:
+    """Raise if what arrived is not what the caller announced."""
+    if header.HasField("size_bytes") and written.size_bytes != header.size_bytes:
+        raise InvalidInput(
+            "UPLOAD_SIZE_MISMATCH",
+            f"{written.size_bytes} bytes arrived, {header.size_bytes} were announced.",
+            field="header.size_bytes",
+        )
+    if header.sha256 and written.sha256 != header.sha256:
+        raise ServiceError(
+            code_pb2.DATA_LOSS,
+            "UPLOAD_CHECKSUM_MISMATCH",
+            "The bytes that arrived do not have the announced SHA-256: send the file again.",
+            retryable=True,
+        )
+
+
+def _same(file: StoredFile, header: UploadFileHeader) -> StoredFile:
+    """The file that this upload id has made, if that is what the caller announces now."""
+    other_size = header.HasField("size_bytes") and header.size_bytes != file.size_bytes
+    if other_size or (header.sha256 and header.sha256 != file.sha256):
+        raise ServiceError(
+            code_pb2.ALREADY_EXISTS,
+            "UPLOAD_ID_REUSED",
+            f"This upload_id has made {ids.file_name(file.id)} from other bytes: use a new one.",
+            field="header.upload_id",
+            metadata={"file": ids.file_name(file.id)},
+        )
+    return file

@@ -1,0 +1,200 @@
+"""Files in a real S3 store: what workers, clients and the service do with it, over the wire."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import aiohttp
+import pytest
+import yarl
+from apigpu.video.v1 import job_pb2, video_service_pb2
+from apigpu.video.v1.job_pb2 import Job
+from apigpu.worker.v1 import worker_service_pb2 as worker
+
+from apigpu_common.errors import ServiceError
+from orchestrator.files.storage import FileExists, FileStorage, Written
+from tests import requests
+from tests.object_store import ObjectStore
+from tests.requests import pictures
+from tests.scripted_worker import ScriptedWorker, Sender, do_all, serve
+from tests.services import in_process, kept_files
+
+if TYPE_CHECKING:  # the type stub has a name that the module has not
+    from apigpu.video.v1.video_service_pb2_grpc import VideoServiceAsyncStub
+
+
+@pytest.fixture
+def url(s3: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place of its own in the store."""
+    environment = s3.environment(uuid4().hex)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return environment["APIGPU_STORAGE_URL"]
+
+
+@asynccontextmanager
+async def service(
+    data_dir: Path, url: str, scripted: ScriptedWorker, **more: object
+) -> AsyncIterator[VideoServiceAsyncStub]:
+    async with (
+        serve(scripted) as address,
+        in_process(data_dir, (address,), storage_url=url, **more) as stub,
+    ):
+        yield stub
+
+
+async def fetched(link: str, **headers: str) -> tuple[int, bytes]:
+    exact = yarl.URL(link, encoded=True)
+    async with aiohttp.ClientSession() as http, http.get(exact, headers=headers) as answer:
+        return answer.status, await answer.read()
+
+
+async def link_to(stub: VideoServiceAsyncStub, file: str) -> str:
+    request = video_service_pb2.CreateFileLinkRequest(name=file)
+    return (await stub.CreateFileLink(request)).uri
+
+
+async def downloaded(stub: VideoServiceAsyncStub, file: str, offset: int = 0) -> bytes:
+    request = video_service_pb2.DownloadFileRequest(name=file, offset=offset)
+    return b"".join([part.chunk async for part in stub.DownloadFile(request)])
+
+
+async def test_a_job_goes_from_store_to_store_without_passing_the_service(
+    tmp_path: Path, s3: ObjectStore, url: str
+) -> None:
+    body = os.urandom(12_000_000)  # of several parts
+    seen: list[str] = []
+    came: list[bytes] = []
+
+    async def script(task: worker.Task, sender: Sender) -> None:
+        (source,) = task.files.values()
+        seen.extend([source.url, *(item.target.url for item in task.items)])
+        came.append((await fetched(source.url))[1])
+        await do_all(task, sender)
+
+    async with service(tmp_path, url, ScriptedWorker(script)) as stub:
+        file = await stub.UploadFile(requests.chunks("picture.jpg", body))
+        assert file.sha256 == hashlib.sha256(body).hexdigest()
+        spec = pictures("a")
+        spec.images_to_videos.images[0].image.file = file.name
+        job = await requests.finished(stub.RunJob(requests.run(spec)))
+        assert job.state == Job.SUCCEEDED, job.error
+        output = job.items[0].output
+        assert await downloaded(stub, output.file) == b"a video"
+        assert await downloaded(stub, file.name, 11_999_990) == body[-10:]
+        link = await link_to(stub, output.file)
+        assert await fetched(link) == (200, b"a video")
+        assert await fetched(link, Range="bytes=2-") == (206, b"video")
+        assert (await fetched(link.partition("?")[0]))[0] == 403, "files must be private"
+        assert (await fetched(link.replace("X-Amz-Expires=3600", "X-Amz-Expires=9999")))[0] == 403
+        await stub.DeleteJob(video_service_pb2.DeleteJobRequest(name=job.name))
+        assert (await fetched(link))[0] == 404
+    assert came == [body]
+    assert all(each.startswith(s3.endpoint) for each in [*seen, link])
+    assert not any("tests-only-secret" in each for each in seen)
+    assert not kept_files(tmp_path), "nothing stays on the service's disk"
+
+
+async def test_an_old_link_cannot_touch_an_accepted_result(tmp_path: Path, url: str) -> None:
+    targets = []
+
+    async def script(task: worker.Task, sender: Sender) -> None:
+        targets.append(task.items[0].target.url)
+        await do_all(task, sender)
+
+    async with service(tmp_path, url, ScriptedWorker(script)) as stub:
+        job = await requests.finished(stub.RunJob(requests.run(pictures("a"))))
+        target = yarl.URL(targets[0], encoded=True)
+        async with aiohttp.ClientSession() as http, http.put(target, data=b"forged") as answer:
+            assert answer.status == 200
+        assert await downloaded(stub, job.items[0].output.file) == b"a video"
+
+
+async def test_a_result_in_the_store_is_accepted_only_as_it_was_measured(
+    tmp_path: Path, url: str
+) -> None:
+    async def lies(task: worker.Task, sender: Sender) -> None:
+        sender.start()
+        async with aiohttp.ClientSession() as http:
+            target = yarl.URL(task.items[0].target.url, encoded=True)
+            await http.put(target, data=b"a video")
+        other = job_pb2.Output(size_bytes=7, sha256=hashlib.sha256(b"A video").hexdigest())
+        sender.finish([worker.ItemResult(item_id="a", output=other)])
+
+    async with service(tmp_path, url, ScriptedWorker(lies), max_attempts=1) as stub:
+        job = await requests.finished(stub.RunJob(requests.run(pictures("a"))))
+    assert requests.reason_of(job.items[0].error) == "RESULT_MISSING"
+
+
+async def test_files_can_pass_the_service_instead(
+    tmp_path: Path, s3: ObjectStore, url: str
+) -> None:
+    seen: list[str] = []
+
+    async def script(task: worker.Task, sender: Sender) -> None:
+        seen.extend(item.target.url for item in task.items)
+        await do_all(task, sender)
+
+    async with service(tmp_path, url, ScriptedWorker(script), storage_direct=False) as stub:
+        job = await requests.finished(stub.RunJob(requests.run(pictures("a"))))
+        assert job.state == Job.SUCCEEDED, job.error
+        seen.append(await link_to(stub, job.items[0].output.file))
+        assert await fetched(seen[-1]) == (200, b"a video")
+    assert not any(each.startswith(s3.endpoint) for each in seen)
+
+
+async def test_files_that_the_operator_made_public_have_plain_links(
+    tmp_path: Path, url: str
+) -> None:
+    public = "https://cdn.example/videos/"
+    async with service(tmp_path, url, ScriptedWorker(), storage_public_url=public) as stub:
+        file = await stub.UploadFile(requests.chunks("picture.jpg", b"123"))
+        link = await stub.CreateFileLink(video_service_pb2.CreateFileLinkRequest(name=file.name))
+    assert link.uri.startswith(public) and "?" not in link.uri
+    assert not link.HasField("expire_time")
+
+
+async def test_a_store_that_refuses_is_told_at_the_start(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
+    with pytest.raises(ServiceError) as refused:
+        async with service(tmp_path, url, ScriptedWorker()):
+            pass
+    assert refused.value.reason == "STORAGE_REFUSES"
+    assert "not-the-secret" not in refused.value.message
+
+
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+async def test_every_kind_of_store_keeps_the_same_promises(
+    kind: str, tmp_path: Path, url: str
+) -> None:
+    storage = FileStorage(url if kind == "s3" else f"file://{tmp_path / 'files'}")
+    await storage.check()
+
+    def source(body: bytes) -> Path:
+        path = tmp_path / "source"
+        path.write_bytes(body)
+        return path
+
+    await storage.adopt(source(b"first"), "incoming/1", "video/mp4")
+    with pytest.raises(FileExists):
+        await storage.adopt(source(b"second"), "incoming/1", "video/mp4")
+    await storage.move("incoming/1", "one/two.mp4")
+    await storage.adopt(source(b"third"), "incoming/1", "video/mp4")
+    with pytest.raises(FileExists):
+        await storage.move("incoming/1", "one/two.mp4")
+    assert await storage.measure("one/two.mp4") == Written(5, hashlib.sha256(b"first").hexdigest())
+    assert b"".join([part async for part in storage.read("one/two.mp4", 1, 3)]) == b"irs"
+    assert await storage.sweep_arrivals(3600) == 0
+    assert await storage.sweep_arrivals(-3600) == 1
+    assert await storage.size_bytes("incoming/1") is None
+    await storage.delete("one/two.mp4")
+    await storage.delete("one/two.mp4")
+    assert await storage.measure("one/two.mp4") is None
