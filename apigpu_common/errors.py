@@ -114,6 +114,31 @@ class InternalError(ServiceError):
         super().__init__(code_pb2.INTERNAL, reason, message, retryable=retryable)
 
 
+class QuotaExceeded(ServiceError):
+    """More was asked for than a caller, or the service, may take at the moment.
+
+    subject: what is counted, like "key 3f2a" or "disk".
+    """
+
+    def __init__(self, reason: str, message: str, *, subject: str, retry_after_s: float) -> None:
+        super().__init__(
+            code_pb2.RESOURCE_EXHAUSTED,
+            reason,
+            message,
+            retryable=True,
+            retry_after_s=retry_after_s,
+            metadata={"subject": subject},
+        )
+
+    def to_status(self) -> status_pb2.Status:
+        status = super().to_status()
+        violation = error_details_pb2.QuotaFailure.Violation(
+            subject=self.metadata["subject"], description=self.message
+        )
+        status.details.add().Pack(error_details_pb2.QuotaFailure(violations=[violation]))
+        return status
+
+
 def is_retryable(status: status_pb2.Status) -> bool:
     """Whether another attempt may cure the failure that `status` tells of."""
     info = error_details_pb2.ErrorInfo()

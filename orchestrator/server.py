@@ -16,11 +16,8 @@ from apigpu.video.v1.video_service_pb2_grpc import add_VideoServiceServicer_to_s
 from grpc_health.v1 import health, health_pb2_grpc
 
 from apigpu_common.health import Health
-from apigpu_common.interceptors.errors import ErrorInterceptor
-from apigpu_common.interceptors.telemetry import TelemetryInterceptor
-from apigpu_common.interceptors.validation import ValidationInterceptor
 from apigpu_common.reflection import enable_reflection
-from orchestrator import backend, exposure, ids
+from orchestrator import backend, exposure, ids, transport
 from orchestrator.engine import Engine
 from orchestrator.files.rooms import Files, open_files
 from orchestrator.http.application import application
@@ -29,7 +26,7 @@ from orchestrator.http.listener import HttpListener
 from orchestrator.http.rest.routes import Facts
 from orchestrator.http.transfers import Transfers
 from orchestrator.instance import new_holder, take_instance
-from orchestrator.interceptors.auth import AuthInterceptor
+from orchestrator.interceptors.chain import chain
 from orchestrator.interceptors.pace import PaceInterceptor
 from orchestrator.interceptors.serialise import SerialiseOnceInterceptor
 from orchestrator.keys import Authenticator
@@ -45,17 +42,6 @@ log = logging.getLogger(__name__)
 SERVICE = video_service_pb2.DESCRIPTOR.services_by_name["VideoService"].full_name
 _CLOSE_STREAMS_S = 2.0
 _LINK_LIFETIME_S = 24 * 3600.0
-_SERVER_OPTIONS = [
-    # A second server on the same port must fail, not share it silently.
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
-    ("grpc.max_send_message_length", 16 * 1024 * 1024),
-    # Clients may ping idle streams every 10 s; a dead client is noticed within 40 s.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-]
 
 
 class Orchestrator:
@@ -109,12 +95,7 @@ class Orchestrator:
         service = VideoService(
             settings, engine, store, files.storage, uploads, files.links, dispatcher
         )
-        shared = [
-            TelemetryInterceptor(),
-            ErrorInterceptor(),
-            AuthInterceptor(authenticator, settings.keyless),
-            ValidationInterceptor(),
-        ]
+        shared = chain(settings, authenticator, ours_alone=all(map(exposure.is_local, listeners)))
         await self._serve_http(http, service, shared, files)
         pace = PaceInterceptor(settings.message_timeout_s)
         await self._serve(service, hub, [*shared, pace, SerialiseOnceInterceptor()], certificates)
@@ -159,7 +140,7 @@ class Orchestrator:
         certificates: Certificates | None,
     ) -> None:
         settings = self._settings
-        server = grpc.aio.server(interceptors=interceptors, options=_SERVER_OPTIONS)
+        server = grpc.aio.server(interceptors=interceptors, options=transport.options(settings))
         add_VideoServiceServicer_to_server(service, server)
         status = Health(["", SERVICE])
         health_pb2_grpc.add_HealthServicer_to_server(status, server)

@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from orchestrator.limit_settings import LimitSettings
 from orchestrator.security_settings import SecuritySettings
 
 
-class Settings(SecuritySettings):
+class Settings(SecuritySettings, LimitSettings):
     """Read from variables with the prefix APIGPU_, for example APIGPU_LISTEN."""
 
     model_config = SettingsConfigDict(env_prefix="APIGPU_", frozen=True, populate_by_name=True)

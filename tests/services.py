@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +22,12 @@ if TYPE_CHECKING:  # the type stub has a name that the module has not
     from apigpu.video.v1.video_service_pb2_grpc import VideoServiceAsyncStub
 
 START_TIMEOUT_S = 60.0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 @asynccontextmanager

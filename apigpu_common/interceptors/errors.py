@@ -60,5 +60,10 @@ async def _abort(context: Context, error: BaseException, method: str) -> NoRetur
     if not isinstance(error, ServiceError):
         log.error("unexpected error in %s", method, exc_info=error)
         error = InternalError("INTERNAL", "Something went wrong on our side; it has been logged.")
-    await context.abort_with_status(rpc_status.to_status(error.to_status()))
+    try:
+        await context.abort_with_status(rpc_status.to_status(error.to_status()))
+    except grpc.aio.InternalError:
+        # The call is over already (gRPC itself has refused a message, or the caller left):
+        # there is nobody to tell, and nothing to log.
+        raise asyncio.CancelledError from None
     raise AssertionError("abort returned")

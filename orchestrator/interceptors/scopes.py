@@ -20,6 +20,8 @@ _SCOPES: Mapping[str, Mapping[str, Scope | None]] = {
         "GetJob": Scope.JOBS_READ,
         "ListJobs": Scope.JOBS_READ,
         "WatchJob": Scope.JOBS_READ,
+        "WatchJobs": Scope.JOBS_READ,
+        "RetryJob": Scope.JOBS_WRITE,
         "CancelJob": Scope.JOBS_WRITE,
         "DeleteJob": Scope.JOBS_WRITE,
         "UploadFile": Scope.FILES,
@@ -28,6 +30,7 @@ _SCOPES: Mapping[str, Mapping[str, Scope | None]] = {
         "CreateFileLink": Scope.FILES,
         "DownloadFile": Scope.FILES,
         "GetServerInfo": ANY_KEY,
+        "GetBackendStatus": Scope.JOBS_READ,
     },
 }
 SCOPES = {

@@ -1,0 +1,33 @@
+"""What every call goes through, at every door."""
+
+from __future__ import annotations
+
+import grpc
+
+from apigpu_common.interceptors.errors import ErrorInterceptor
+from apigpu_common.interceptors.telemetry import TelemetryInterceptor
+from apigpu_common.interceptors.validation import ValidationInterceptor
+from orchestrator.interceptors.auth import AuthInterceptor
+from orchestrator.interceptors.limits import LimitInterceptor, RequestCounter, key_of, peer_of
+from orchestrator.keys import Authenticator
+from orchestrator.settings import Settings
+
+
+def chain(
+    settings: Settings, authenticator: Authenticator, *, ours_alone: bool
+) -> list[grpc.aio.ServerInterceptor]:
+    """The interceptors, outermost first. ours_alone: whether only this machine can connect."""
+    counter = RequestCounter(settings.limits_storage.get_secret_value())
+
+    def peer(context: object) -> str:
+        """Nobody is counted where only we can connect, and need no key."""
+        return "" if ours_alone and authenticator.is_open else peer_of(context)
+
+    return [
+        TelemetryInterceptor(),
+        ErrorInterceptor(),
+        LimitInterceptor(counter, peer, settings.requests_per_peer, settings.watchers_per_peer),
+        AuthInterceptor(authenticator, settings.keyless),
+        LimitInterceptor(counter, key_of, settings.requests_per_key, settings.watchers_per_key),
+        ValidationInterceptor(),
+    ]
