@@ -28,7 +28,9 @@ from orchestrator.http.calls import SERVICE, CallContext, Caller, CallRefused, C
 PATH = f"/{SERVICE.full_name}"
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # as for gRPC
 # A call that changes nothing may be a GET, which caches and browsers like.
-_SAFE = {"GetJob", "ListJobs", "GetServerInfo", "GetBackendStatus"}
+_SAFE = {
+    *("GetJob", "ListJobs", "GetFile", "QueryUpload", "GetServerInfo", "GetBackendStatus"),
+}
 
 
 class ConnectDoor(ConnectASGIApplication[Calls]):

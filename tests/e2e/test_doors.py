@@ -61,12 +61,14 @@ SAME: dict[str, Ask] = {
     "WatchJob": lambda h: [requests.watch(h.job, after=2)],
     "CancelJob": lambda h: [service.CancelJobRequest(name=h.job.name)],
     "DownloadFile": lambda h: [service.DownloadFileRequest(name=h.file, offset=3)],
+    "GetFile": lambda h: [service.GetFileRequest(name=h.file)],
+    "QueryUpload": lambda h: [service.QueryUploadRequest(upload_id="never-begun-here")],
     "GetServerInfo": lambda h: [service.GetServerInfoRequest()],
     "GetBackendStatus": lambda h: [service.GetBackendStatusRequest()],
     "RetryJob": lambda h: [service.RetryJobRequest(name=h.job.name)],
 }
 # Those that change something each time, or never end, have tests of their own below.
-OTHERWISE = {"DeleteJob", "UploadFile", "WatchJobs"}
+OTHERWISE = {"CreateFileLink", "DeleteJob", "UploadFile", "WatchJobs"}
 
 
 def same(outcomes: dict[str, Outcome]) -> Outcome:
@@ -160,6 +162,14 @@ async def test_uploads_arrive_whole_through_every_door(house: House) -> None:
         (file,) = sent.messages
         got = await door.call("DownloadFile", service.DownloadFileRequest(name=file.name), key=KEY)
         assert b"".join(message.chunk for message in got.messages) == BODY, door.name
+
+
+async def test_a_link_from_any_door_can_be_fetched(house: House) -> None:
+    for door in house.doors:
+        ask = service.CreateFileLinkRequest(name=house.file)
+        (link,) = (await door.call("CreateFileLink", ask, key=KEY)).messages
+        async with house.http.get(link.uri) as response:
+            assert (response.status, await response.read()) == (200, b"a video"), door.name
 
 
 async def test_a_deleted_job_is_gone_through_every_door(house: House) -> None:
