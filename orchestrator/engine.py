@@ -8,29 +8,25 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal
 
 from apigpu.video.v1.job_pb2 import Job, JobEvent
+from apigpu.video.v1.video_service_pb2 import WatchJobsResponse
 from google.rpc import code_pb2
 
-from apigpu_common.errors import InvalidInput, PreconditionFailed, ServiceError
-from apigpu_common.telemetry import trace_parent
-from orchestrator import ids
+from apigpu_common.errors import PreconditionFailed, ServiceError
+from orchestrator.admission import Admission
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.files.places import Places
 from orchestrator.files.storage import FileStorage
-from orchestrator.jobs import request, sources
-from orchestrator.jobs.effort import item_efforts_s
-from orchestrator.jobs.filters import Filter
-from orchestrator.jobs.machine import JobMachine, is_final, item_ids
-from orchestrator.jobs.orders import Order, Place
-from orchestrator.jobs.sharding import shard
+from orchestrator.jobs.filters import Compare, Filter
+from orchestrator.jobs.machine import JobMachine, is_final
+from orchestrator.jobs.orders import NEWEST_FIRST, Order, Place
 from orchestrator.jobs.tasks import RetryPolicy
 from orchestrator.ledger import Ledger
 from orchestrator.runner import TaskRunner
 from orchestrator.settings import Settings
-from orchestrator.store.records import NewJob, Page, Task
+from orchestrator.store.records import Page, Task
 from orchestrator.store.store import Store
 from orchestrator.watch import WatchHub
 
@@ -41,6 +37,11 @@ _POLL_S = 0.5
 _RENEWALS_PER_LEASE = 3
 # Between a failure of our own (store away) and the next try.
 _PAUSE_AFTER_ERROR_S = 1.0
+# How often jobs are looked for that have passed a time limit, and how many at a time.
+_TIME_LIMITS_S = 0.5
+_OVERDUE_AT_ONCE = 100
+# Ended jobs that are read at the start, to estimate by.
+_HISTORY = 100
 
 
 @dataclass
@@ -71,6 +72,7 @@ class Engine:
         self._dispatcher = dispatcher
         self._hub = hub
         self._ledger = Ledger(store, hub)
+        self._admission = Admission(settings, store, self._ledger, dispatcher)
         self._runner = TaskRunner(
             store,
             self._ledger,
@@ -89,55 +91,35 @@ class Engine:
 
     # What callers may ask
 
-    async def create(self, spec: Job, request_id: str) -> Job:
+    async def create(self, spec: Job, owner: str, request_id: str) -> Job:
         """Accept a job, or find the one that `request_id` made before."""
-        await self._check_files(spec)
-        job_id = ids.new_id()
-        limits = self._settings.queue_time_limit_s, self._settings.run_time_limit_s
-        accepted = request.with_defaults(spec, *limits)
-        machine = JobMachine.create(
-            accepted, ids.job_name(job_id), datetime.now(UTC), trace_parent()
-        )
-        fingerprint = request.fingerprint(spec)
-        new = NewJob(
-            id=job_id,
-            job=machine.job,
-            events=machine.take_events(),
-            tasks=[Task(ids.new_id(), job_id, items) for items in self._shards(spec)],
-            request_id=request_id,
-            fingerprint=fingerprint,
-        )
-        job, stored_fingerprint = await self._store.create_job(new)
-        if stored_fingerprint != fingerprint:
-            raise ServiceError(
-                code_pb2.ALREADY_EXISTS,
-                "REQUEST_ID_REUSED",
-                f"This request_id has made {job.name} from another request: use a new one.",
-                metadata={"job": job.name},
-            )
-        if job.name == machine.job.name:
-            self._ledger.metrics.observe(job, new.events)
+        job = await self._admission.create(spec, owner, request_id)
         self._wake.set()
         return job
 
-    def _shards(self, spec: Job) -> list[list[str]]:
-        """The items of each task."""
-        items = item_ids(spec)
-        efforts_s = item_efforts_s(spec) or [0.0] * len(items)
-        fleet = self._dispatcher.fleet()
-        places = shard(efforts_s, self._settings.max_items_per_task, fleet)
-        return [items[part.start : part.stop] for part in places]
+    async def retry(self, job_id: str, owner: str, request_id: str) -> Job:
+        """A new job of what an ended one has not made."""
+        job = await self._admission.retry(job_id, owner, request_id)
+        self._wake.set()
+        return job
 
     async def get(self, job_id: str) -> Job:
         return await self._ledger.get(job_id)
 
-    async def list(self, filter: Filter, order: Order, after: Place | None, limit: int) -> Page:
-        return await self._store.list_jobs(filter, order, after, limit, None)
+    async def list(
+        self, filter: Filter, order: Order, after: Place | None, limit: int, owner: str
+    ) -> Page:
+        return await self._store.list_jobs(filter, order, after, limit, owner)
 
     def watch(
         self, job_id: str, after_sequence: int, heartbeat_s: float
     ) -> AsyncIterator[JobEvent]:
         return self._hub.watch(job_id, after_sequence, heartbeat_s)
+
+    def watch_all(
+        self, filter: Filter, owner: str, initial: int, heartbeat_s: float
+    ) -> AsyncIterator[WatchJobsResponse]:
+        return self._hub.boards.follow(filter, owner, initial, heartbeat_s)
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job. One that has ended is returned as it is."""
@@ -156,6 +138,7 @@ class Engine:
             )
         for file in await self._store.delete_job(job_id):
             await self._storage.delete(file.id)
+        self._hub.boards.touch(job_id)
 
     # What runs in the background
 
@@ -164,13 +147,15 @@ class Engine:
         self._loops = [
             asyncio.create_task(self._claim_tasks()),
             asyncio.create_task(self._renew_leases()),
+            asyncio.create_task(self._keep_time_limits()),
+            asyncio.create_task(self._learn_from_history()),
         ]
 
     async def stop(self, grace_s: float) -> None:
         """Claim nothing more; let running tasks end within `grace_s`, hand over the rest."""
         self._stopping = True
         self._wake.set()
-        claims, renewals = self._loops
+        claims, *others = self._loops
         await claims
         if self._running and grace_s > 0:
             await asyncio.wait([r.work for r in self._running.values()], timeout=grace_s)
@@ -181,7 +166,8 @@ class Engine:
         if handed_over:
             log.info("handing over %d running tasks", len(handed_over))
             await asyncio.wait([r.work for r in handed_over])
-        renewals.cancel()
+        for loop in others:
+            loop.cancel()
 
     async def _claim_tasks(self) -> None:
         while not self._stopping:
@@ -195,7 +181,9 @@ class Engine:
         try:
             if len(self._running) >= await self._dispatcher.capacity() or self._stopping:
                 return False
-            task = await self._store.claim_task(self._holder, self._settings.lease_s)
+            task = await self._store.claim_task(
+                self._holder, self._settings.lease_s, self._settings.max_tasks_per_owner
+            )
         except Exception:  # whatever it is, tasks must be claimed again afterwards
             log.exception("cannot claim tasks")
             await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
@@ -208,7 +196,7 @@ class Engine:
     async def _do(self, task: Task) -> None:
         try:
             job = await self._ledger.get(task.job_id)
-            if job.state == Job.CANCELLING:
+            if job.state == Job.CANCELLING or is_final(job):
                 await self._end_cancelled(task)
             else:
                 await self._runner.run(task, self._holder)
@@ -267,16 +255,34 @@ class Engine:
                 running.stop = "lease lost"
                 running.work.cancel()
         for job_id in {running.task.job_id for running in mine.values()}:
-            if (await self._ledger.get(job_id)).state == Job.CANCELLING:
+            job = await self._ledger.get(job_id)
+            if job.state == Job.CANCELLING or is_final(job):
                 self._stop_tasks(job_id)
 
-    async def _check_files(self, spec: Job) -> None:
-        named = {source.file: path for path, source in sources.media_sources(spec) if source.file}
-        missing = await self._store.missing_files([ids.id_of(name) for name in named])
-        for name, path in named.items():
-            if ids.id_of(name) in missing:
-                raise InvalidInput(
-                    "FILE_NOT_FOUND",
-                    f"{name} is not there (any more): upload it first.",
-                    field=f"{path}.file",
-                )
+    async def _keep_time_limits(self) -> None:
+        while True:
+            await asyncio.sleep(_TIME_LIMITS_S)
+            try:
+                for job_id in await self._store.overdue_jobs(_OVERDUE_AT_ONCE):
+                    await self._expire(job_id)
+            except Exception:  # the next round may find the store again
+                log.exception("cannot keep time limits")
+
+    async def _expire(self, job_id: str) -> None:
+        """End a job that has waited or run for too long, and what works on it."""
+        await self._runner.stop_remote((await self._ledger.get(job_id)).attempts)
+        job = await self._ledger.step(job_id, JobMachine.expire)
+        if is_final(job):
+            self._stop_tasks(job_id)
+            await self._store.finish_unclaimed_tasks(job_id)
+
+    async def _learn_from_history(self) -> None:
+        """So that the first jobs after a start have an estimate."""
+        done = Compare("state", "=", Job.SUCCEEDED)
+        try:
+            page = await self._store.list_jobs(done, NEWEST_FIRST, None, _HISTORY, None)
+        except Exception:  # estimates are a courtesy
+            log.exception("cannot read the history of jobs")
+            return
+        for job in reversed(page.jobs):
+            self._ledger.history.learn(job)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from weakref import WeakValueDictionary
 
-from apigpu.video.v1.job_pb2 import Job
+from apigpu.video.v1.job_pb2 import Job, JobEvent
 
 from apigpu_common.errors import NotFound, Unavailable
+from orchestrator.jobs.estimates import History
 from orchestrator.jobs.machine import JobMachine
 from orchestrator.metrics import JobMetrics
 from orchestrator.store.records import Change, Conflict, StoredFile
@@ -27,6 +28,7 @@ class Ledger:
         self._store = store
         self._hub = hub
         self.metrics = JobMetrics()
+        self.history = History()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, job_id: str) -> Job:
@@ -36,6 +38,11 @@ class Ledger:
             raise NotFound("JOB_NOT_FOUND", "There is no such job.", field="name")
         return job
 
+    def created(self, job_id: str, job: Job, events: Sequence[JobEvent]) -> None:
+        """A job was stored for the first time."""
+        self.metrics.observe(job, events)
+        self._hub.publish(job_id, events)
+
     async def step(self, job_id: str, step: Step, files: Sequence[StoredFile] = ()) -> Job:
         """Apply `step`, and again to the newer job if somebody else was faster.
 
@@ -44,7 +51,8 @@ class Ledger:
         lock = self._locks.setdefault(job_id, asyncio.Lock())
         async with lock:
             for _ in range(_MAX_TRIES):
-                machine = JobMachine(await self.get(job_id))
+                job = await self.get(job_id)
+                machine = JobMachine(job, self.history.expected_s(job))
                 step(machine, datetime.now(UTC))
                 events = machine.take_events()
                 if not events:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -125,8 +126,12 @@ class TaskRunner:
     async def cancel(self, task: Task) -> None:
         """Stop what goes on without us."""
         job = await self._ledger.get(task.job_id)
-        for attempt in JobMachine(job).open_attempts(task.id):
-            if self._goes_on(attempt):
+        await self.stop_remote(JobMachine(job).open_attempts(task.id))
+
+    async def stop_remote(self, attempts: Iterable[Attempt]) -> None:
+        """Stop those of the attempts that go on without anybody who follows them."""
+        for attempt in attempts:
+            if not attempt.HasField("end_time") and self._goes_on(attempt):
                 await self._dispatcher.cancel(attempt)
 
     async def _begin(self, attempt: _Attempt) -> None:

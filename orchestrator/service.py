@@ -10,15 +10,15 @@ from apigpu.video.v1 import file_pb2, video_service_pb2
 from apigpu.video.v1.job_pb2 import JOB_VIEW_BASIC, Job, JobEvent
 from apigpu.video.v1.video_service_pb2_grpc import VideoServiceServicer
 from google.protobuf import duration_pb2, empty_pb2, timestamp_pb2
-from google.rpc import code_pb2
 
 from apigpu_common import __version__
-from apigpu_common.errors import InvalidInput, NotFound, ServiceError
+from apigpu_common.errors import InvalidInput, NotFound
 from orchestrator import ids, pages
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.engine import Engine
 from orchestrator.files.links import Links
 from orchestrator.files.storage import FileStorage
+from orchestrator.identity import current
 from orchestrator.jobs import filter_text, orders, views
 from orchestrator.settings import Settings
 from orchestrator.store.records import StoredFile
@@ -26,6 +26,8 @@ from orchestrator.store.store import Store
 from orchestrator.uploads import Uploads
 
 _LINK_LIFETIME_S = 3600.0
+
+_INITIAL_JOBS = 100
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -55,12 +57,12 @@ class VideoService(VideoServiceServicer):
         return asked.ToTimedelta().total_seconds() or self._settings.watch_heartbeat_s
 
     async def CreateJob(self, request: video_service_pb2.CreateJobRequest, context: Context) -> Job:
-        return await self._engine.create(request.job, request.request_id)
+        return await self._engine.create(request.job, current().owner, request.request_id)
 
     async def RunJob(
         self, request: video_service_pb2.RunJobRequest, context: Context
     ) -> AsyncIterator[JobEvent]:
-        job = await self._engine.create(request.job, request.request_id)
+        job = await self._engine.create(request.job, current().owner, request.request_id)
         heartbeat_s = self._heartbeat_s(request.heartbeat_interval)
         async for event in self._engine.watch(ids.id_of(job.name), 0, heartbeat_s):
             yield event
@@ -78,6 +80,7 @@ class VideoService(VideoServiceServicer):
             order,
             pages.decode(request.page_token, question, len(order)),
             pages.size(request.page_size),
+            current().owner,
         )
         view = views.basic if request.view == JOB_VIEW_BASIC else views.full
         jobs = pages.fitting([view(job) for job in page.jobs])
@@ -99,11 +102,17 @@ class VideoService(VideoServiceServicer):
     async def WatchJobs(
         self, request: video_service_pb2.WatchJobsRequest, context: Context
     ) -> AsyncIterator[video_service_pb2.WatchJobsResponse]:
-        raise ServiceError(code_pb2.UNIMPLEMENTED, "UNIMPLEMENTED", "This is not served yet.")
-        yield
+        filter = filter_text.parse(request.filter)
+        initial = request.initial_jobs if request.HasField("initial_jobs") else _INITIAL_JOBS
+        heartbeat_s = self._heartbeat_s(request.heartbeat_interval)
+        owner = current().owner
+        async for message in self._engine.watch_all(filter, owner, initial, heartbeat_s):
+            yield message
 
     async def RetryJob(self, request: video_service_pb2.RetryJobRequest, context: Context) -> Job:
-        raise ServiceError(code_pb2.UNIMPLEMENTED, "UNIMPLEMENTED", "This is not served yet.")
+        return await self._engine.retry(
+            ids.id_of(request.name), current().owner, request.request_id
+        )
 
     async def CancelJob(self, request: video_service_pb2.CancelJobRequest, context: Context) -> Job:
         return await self._engine.cancel(ids.id_of(request.name))

@@ -156,6 +156,12 @@ class Settings(SecuritySettings, LimitSettings):
         description="A task has at most so many items of a batch, so that a long one leaves room"
         " for others.",
     )
+    max_tasks_per_owner: int = Field(
+        default=0,
+        ge=0,
+        description="How many tasks of one owner run at the same time, at most. 0: no limit of"
+        " its own; owners take turns all the same.",
+    )
     max_attempts: int = Field(
         default=3, gt=0, description="Tries at one task before what is left of it fails."
     )

@@ -1,4 +1,4 @@
-"""Fan-out of a job's events to any number of watchers.
+"""Fan-out of a job's events to any number of watchers; `boards` has those of many jobs.
 
 Watchers of one job share one bounded buffer of its newest events. Each reads at its own
 pace: whoever falls behind the buffer reads from the store. So a slow watcher holds up
@@ -8,6 +8,7 @@ nobody, and one that waits costs a coroutine and a timer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import Final
 from apigpu.video.v1.job_pb2 import Heartbeat, JobEvent
 
 from apigpu_common.errors import NotFound, Unavailable
+from orchestrator.boards import Boards
 from orchestrator.jobs.coalesce import coalesce
 from orchestrator.store.store import Store
 
@@ -76,21 +78,27 @@ class WatchHub:
         self._store = store
         self._channels: dict[str, _Channel] = {}
         self._closing = False
+        self.boards = Boards(store)
+        self._news = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         self._looking = asyncio.create_task(self._look_elsewhere())
+        self._store.when_jobs_change(self._changed_elsewhere)
+        self.boards.start()
 
     def stop(self) -> None:
         """End all watches: the server is shutting down. Clients resume elsewhere."""
         self._closing = True
         if self._looking is not None:
             self._looking.cancel()
+        self.boards.stop()
         for channel in self._channels.values():
             channel.wake()
 
     def publish(self, job_id: str, events: Sequence[JobEvent]) -> None:
         """Tell the watchers of the job. Never waits for them."""
+        self.boards.touch(job_id)
         channel = self._channels.get(job_id)
         if channel is not None:
             channel.publish(events)
@@ -139,13 +147,26 @@ class WatchHub:
 
     # News from elsewhere: other processes that work on the same store
 
+    def _changed_elsewhere(self, job_id: str) -> None:
+        """job_id: empty where any job may have changed."""
+        if job_id:
+            self.boards.touch(job_id)
+        else:
+            self.boards.missed()
+        if not job_id or job_id in self._channels:
+            self._news.set()
+
     async def _look_elsewhere(self) -> None:
         while True:
-            await asyncio.sleep(_POLL_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_S):
+                    await self._news.wait()
+            self._news.clear()
             try:
                 await self._catch_up()
             except Exception:  # the store is away: the next round may find it again
                 log.exception("cannot look for news of watched jobs")
+                await asyncio.sleep(_POLL_S)
 
     async def _catch_up(self) -> None:
         stored = await self._store.last_sequences(list(self._channels))

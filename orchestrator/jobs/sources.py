@@ -17,6 +17,21 @@ def media_sources(job: Job) -> Iterator[tuple[str, MediaSource]]:
         yield from _walk(f"job.{operation}", getattr(job, operation))
 
 
+def sources_to_read(job: Job) -> Iterator[tuple[str, MediaSource]]:
+    """Those of them that items without an output need."""
+    carried = tuple(
+        f"job.images_to_videos.images[{item.index}]." for item in job.items if item.carried_over
+    )
+    return ((path, source) for path, source in media_sources(job) if not path.startswith(carried))
+
+
+def files_needed(job: Job) -> list[str]:
+    """The ids of the files that the job reads, and of the outputs that it carries over."""
+    inputs = [source.file for _, source in sources_to_read(job) if source.file]
+    carried = [item.output.file for item in job.items if item.carried_over]
+    return [name.removeprefix("files/") for name in (*inputs, *carried)]
+
+
 def _walk(path: str, message: Message) -> Iterator[tuple[str, MediaSource]]:
     if isinstance(message, MediaSource):
         yield path, message
