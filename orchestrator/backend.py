@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from google.rpc import code_pb2
@@ -13,8 +14,12 @@ from orchestrator.dispatch.child import ChildDispatcher
 from orchestrator.dispatch.grpc_workers import GrpcDispatcher
 from orchestrator.dispatch.runpod import RunpodDispatcher
 from orchestrator.dispatch.runpod_api import RunpodApi
+from orchestrator.jobs import prices
+from orchestrator.jobs.prices import PriceList
 from orchestrator.jobs.sharding import Fleet
 from orchestrator.settings import Settings
+
+_PRICES = Path(__file__).with_name("prices.toml")
 
 
 def make(settings: Settings) -> Dispatcher:
@@ -45,7 +50,21 @@ def _runpod(settings: Settings) -> RunpodDispatcher:
     fleet = Fleet(
         settings.runpod_max_workers, settings.runpod_worker_slots, settings.runpod_cold_start_s
     )
-    return RunpodDispatcher(api, fleet, settings.runpod_max_tasks, settings.runpod_queue_limit_s)
+    return RunpodDispatcher(
+        api,
+        fleet,
+        _prices(settings.prices),
+        settings.runpod_max_tasks,
+        settings.runpod_queue_limit_s,
+    )
+
+
+def _prices(own: Path | None) -> PriceList:
+    """The operator's list, or the one that comes along."""
+    try:
+        return prices.parse((own or _PRICES).read_text())
+    except (OSError, ValueError) as error:
+        raise _refused(f"APIGPU_PRICES: {own} cannot be used: {error}") from error
 
 
 def _is_here(url: str) -> bool:

@@ -19,7 +19,8 @@ from opentelemetry import trace
 from apigpu_common.errors import InternalError, ServiceError, Unavailable, is_retryable
 from apigpu_common.logs import about
 from apigpu_common.telemetry import context_of, trace_parent
-from orchestrator import ids
+from orchestrator import budget, ids
+from orchestrator.budget import BudgetExceeded
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.files.places import Places, arrival_key
 from orchestrator.files.storage import FileExists, FileStorage, Written
@@ -97,18 +98,27 @@ class TaskRunner:
             job,
             {item_id: ids.result_id(record.id, item_id) for item_id in item_ids},
         )
+        if not item_ids:
+            await self._store.finish_task(holder, task.id)
+            return
+        try:
+            self._check(attempt)
+        except ServiceError as error:
+            await self._settle(attempt, holder, error.to_status())
+            return
+        if not record.remote_id:
+            await self._begin(attempt)
+        await self._settle(attempt, holder, await self._attempt(attempt))
+
+    def _check(self, attempt: _Attempt) -> None:
+        """Raise ServiceError where there is to be no further attempt."""
         if attempt.number > self._retry.max_attempts:
             # Whoever had it died each time without a word.
-            failure = InternalError(
+            raise InternalError(
                 "ATTEMPTS_EXHAUSTED", "The work broke off in every attempt that was made."
-            ).to_status()
-            await self._settle(attempt, holder, failure)
-        elif item_ids:
-            if not record.remote_id:
-                await self._begin(attempt)
-            await self._settle(attempt, holder, await self._attempt(attempt))
-        else:
-            await self._store.finish_task(holder, task.id)
+            )
+        if not attempt.record.remote_id:
+            budget.check(attempt.job)
 
     async def _end_lost(self, job: Job, task: Task) -> Job:
         """Whoever had the task before us died at it: that goes on the record."""
@@ -163,11 +173,15 @@ class TaskRunner:
         try:
             with self._span(attempt):
                 request = await self._request(attempt)
-                async for event in self._dispatcher.execute(request, attempt.record):
-                    if isinstance(event, Attempt):
-                        await self._learn(attempt, event)
-                    else:
-                        await self._apply(attempt, event)
+                async with budget.kept(self._ledger, attempt.job):
+                    async for event in self._dispatcher.execute(request, attempt.record):
+                        if isinstance(event, Attempt):
+                            await self._learn(attempt, event)
+                        else:
+                            await self._apply(attempt, event)
+        except BudgetExceeded as error:
+            await self.cancel(attempt.task)
+            return error.to_status()
         except ServiceError as error:
             log.warning("attempt %s broke: %s", attempt.id, error.message)
             return error.to_status()
@@ -232,10 +246,10 @@ class TaskRunner:
         attempt.last_sequences[event.run_id] = event.sequence
         kind = event.WhichOneof("event")
         if kind == "started":
-            worker_id = event.started.worker_id
+            worker_id, facts = event.started.worker_id, self._facts(event.started)
             await self._ledger.step(
                 attempt.task.job_id,
-                lambda machine, at: machine.start(attempt.id, worker_id, at),
+                lambda machine, at: machine.start(attempt.id, worker_id, at, facts),
             )
         elif kind == "progress":
             await self._progress(attempt, event.progress)
@@ -244,6 +258,16 @@ class TaskRunner:
         elif kind == "finished":
             for result in event.finished.results:
                 await self._result(attempt, result)
+
+    def _facts(self, started: worker.TaskStarted) -> Attempt:
+        """What a worker tells of itself, and its price."""
+        facts = Attempt(gpu=started.gpu, worker_version=started.version)
+        if started.HasField("start_up_time"):
+            facts.cold_start_time.CopyFrom(started.start_up_time)
+        price = self._dispatcher.price_micros_per_second(started.gpu)
+        if price is not None:
+            facts.price_micros_per_second = price
+        return facts
 
     async def _progress(self, attempt: _Attempt, told: worker.ItemProgress) -> None:
         known = attempt.pending.get(told.item_id)

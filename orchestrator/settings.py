@@ -77,6 +77,11 @@ class Settings(SecuritySettings, LimitSettings):
         gt=0,
         description="How many items a RunPod worker does at the same time: its BATCH_SIZE.",
     )
+    prices: Path | None = Field(
+        default=None,
+        description="A file with prices of GPUs, of the form of orchestrator/prices.toml. Default:"
+        " that one.",
+    )
     runpod_cold_start_s: float = Field(
         default=10.0,
         ge=0,

@@ -52,6 +52,10 @@ class Dispatcher(Protocol):
         """The workers that a new job can count on, by what is known of them."""
         ...
 
+    def price_micros_per_second(self, gpu: str) -> int | None:
+        """What a second of a worker with this GPU costs. None where nobody is paid for it."""
+        ...
+
     async def status(self) -> video_service_pb2.BackendStatus:
         """How busy it is and how it is set up. What is wrong with it is told, not raised."""
         ...

@@ -73,6 +73,9 @@ class ChildDispatcher:
     def fleet(self) -> Fleet:
         return self._workers.fleet()
 
+    def price_micros_per_second(self, gpu: str) -> int | None:
+        return None
+
     async def status(self) -> video_service_pb2.BackendStatus:
         return await self._workers.status()
 

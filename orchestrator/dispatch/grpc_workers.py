@@ -119,6 +119,9 @@ class GrpcDispatcher:
         slots = [worker.slots for worker in self._workers if worker.slots]
         return Fleet(max(1, len(slots)), max(1, min(slots, default=1)))
 
+    def price_micros_per_second(self, gpu: str) -> int | None:
+        return None
+
     async def status(self) -> video_service_pb2.BackendStatus:
         """What we know of them without asking: those that are busy, and those that are away."""
         answering = [worker for worker in self._workers if worker.slots]

@@ -22,6 +22,7 @@ from orchestrator.dispatch.runpod_api import RemoteJob, RunpodApi
 from orchestrator.dispatch.runpod_status import RunpodStatus
 from orchestrator.dispatch.runpod_watch import JobWatch, Overdue
 from orchestrator.jobs import limits
+from orchestrator.jobs.prices import PriceList
 from orchestrator.jobs.sharding import Fleet
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,16 @@ class RunpodDispatcher:
     shares_disk = False
     outlives_us = True
 
-    def __init__(self, api: RunpodApi, fleet: Fleet, max_tasks: int, queue_limit_s: float) -> None:
+    def __init__(
+        self,
+        api: RunpodApi,
+        fleet: Fleet,
+        prices: PriceList,
+        max_tasks: int,
+        queue_limit_s: float,
+    ) -> None:
         self._api = api
+        self._prices = prices
         self._fleet = fleet
         self._max_tasks = max_tasks
         self._queue_limit_s = queue_limit_s
@@ -66,6 +75,9 @@ class RunpodDispatcher:
             max_workers=known.max_workers or self._fleet.max_workers,
             start_s=self._fleet.start_s + known.idle_timeout.ToTimedelta().total_seconds(),
         )
+
+    def price_micros_per_second(self, gpu: str) -> int | None:
+        return self._prices.of(gpu)
 
     async def status(self) -> video_service_pb2.BackendStatus:
         return await self._status.get()

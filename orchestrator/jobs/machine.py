@@ -14,7 +14,7 @@ from apigpu.video.v1.job_pb2 import Attempt, Item, Job, JobEvent, Progress
 from google.protobuf import timestamp_pb2
 from google.rpc import status_pb2
 
-from orchestrator.jobs import deadlines, states
+from orchestrator.jobs import deadlines, states, stats
 from orchestrator.jobs import progress as rollup
 from orchestrator.jobs.request import asked
 from orchestrator.jobs.states import ItemCause, JobCause
@@ -109,14 +109,14 @@ class JobMachine:
             return
         attempt = self.job.attempts.add(id=attempt_id, item_ids=item_ids, backend=backend)
         attempt.create_time.CopyFrom(_timestamp(now))
-        self._event(now).attempt.CopyFrom(attempt)
+        self._attempt_changed(attempt, now)
 
     def attempt_told(self, attempt_id: str, facts: Attempt, now: datetime) -> None:
         """More has become known of an attempt: the fields of `facts` that are set."""
         attempt = self._open_attempt(attempt_id)
         if attempt is not None:
             attempt.MergeFrom(facts)
-            self._event(now).attempt.CopyFrom(attempt)
+            self._attempt_changed(attempt, now)
 
     def attempt_ended(
         self,
@@ -134,7 +134,8 @@ class JobMachine:
         attempt.handed_over = handed_over
         if error is not None:
             attempt.error.CopyFrom(error)
-        self._event(now).attempt.CopyFrom(attempt)
+        stats.settle(attempt)
+        self._attempt_changed(attempt, now)
 
     def attempt_broke(
         self,
@@ -157,12 +158,17 @@ class JobMachine:
         for item_id, why in failed.items():
             self._give_up(item_id, why, now)
 
-    def start(self, attempt_id: str, worker_id: str, now: datetime) -> None:
-        """A worker has begun with a part of the job."""
+    def start(
+        self, attempt_id: str, worker_id: str, now: datetime, facts: Attempt | None = None
+    ) -> None:
+        """A worker has begun with a part of the job. facts: what else is known of it."""
         attempt = self._open_attempt(attempt_id)
         if attempt is not None and attempt.worker_id != worker_id:
+            attempt.MergeFrom(facts or Attempt())
             attempt.worker_id = worker_id
-            self._event(now).attempt.CopyFrom(attempt)
+            if not attempt.HasField("start_time"):
+                attempt.start_time.CopyFrom(_timestamp(now))
+            self._attempt_changed(attempt, now)
         if states.JOB.follow(self.job.state, JobCause.BEGUN) is not None:
             self.job.start_time.CopyFrom(_timestamp(now))
             self.job.progress.stage = job_pb2.STAGE_STARTING
@@ -238,6 +244,10 @@ class JobMachine:
         for item_id in self.unfinished(self._items):
             self._give_up(item_id, error, now)
 
+    def _attempt_changed(self, attempt: Attempt, now: datetime) -> None:
+        self.job.stats.CopyFrom(stats.of(self.job))
+        self._event(now).attempt.CopyFrom(attempt)
+
     def _attempt(self, attempt_id: str) -> Attempt | None:
         return next((a for a in self.job.attempts if a.id == attempt_id), None)
 
@@ -289,6 +299,7 @@ class JobMachine:
         if cause is JobCause.NONE_SUCCEEDED:
             first = next(item for item in self.job.items if item.state == Item.FAILED)
             self.job.error.CopyFrom(first.error)
+        self.job.stats.CopyFrom(stats.of(self.job))
         self.job.state = after
         self.job.end_time.CopyFrom(_timestamp(now))
         self.job.progress.CopyFrom(rollup.roll_up(self.job, elapsed_s=0.0))

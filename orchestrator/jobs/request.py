@@ -18,6 +18,8 @@ def asked(spec: Job) -> Job:
     getattr(job, operation).CopyFrom(getattr(spec, operation))
     if spec.HasField("priority"):
         job.priority = spec.priority
+    if spec.HasField("max_cost_micros"):
+        job.max_cost_micros = spec.max_cost_micros
     for limit in ("queue_time_limit", "run_time_limit"):
         if spec.HasField(limit):
             getattr(job, limit).CopyFrom(getattr(spec, limit))

@@ -63,6 +63,9 @@ async def test_a_batch_is_made_on_runpod_and_its_story_told_as_it_happens(tmp_pa
         assert attempt.worker_id in cloud.workers
         assert attempt.HasField("queue_time")
         assert attempt.execution_time.ToTimedelta().total_seconds() > 0
+        assert done.stats.cost_micros == attempt.cost_micros > 0
+        assert done.stats.wasted_cost_micros == 0
+        assert [encoder.used for encoder in done.stats.encoders] == ["libx264"]
         for item in done.items:
             assert item.output.frame_count == 48
             stored = tmp_path / "data" / "files" / item.output.file.removeprefix("files/")
@@ -232,3 +235,27 @@ async def test_news_that_break_off_cost_nothing(tmp_path: Path) -> None:
         done = await asyncio.wait_for(requests.finished(stub.RunJob(requests.run(job))), 60)
         assert done.state == Job.SUCCEEDED, done.error
         assert len(done.attempts) == len(cloud.jobs) == 1
+
+
+async def test_a_job_that_has_spent_its_budget_is_stopped_and_goes_no_further(
+    tmp_path: Path,
+) -> None:
+    async with (
+        running(tmp_path / "cloud") as cloud,
+        service(cloud, tmp_path / "data", max_items_per_task=1, runpod_max_tasks=1) as stub,
+    ):
+        spec = await batch(stub, tmp_path, 120.0, "long", "never")
+        spec.max_cost_micros = 1  # the worker's start alone costs more
+        done = await requests.finished(stub.RunJob(requests.run(spec)))
+        assert done.state == Job.FAILED
+        reasons = [requests.reason_of(item.error) for item in done.items]
+        assert reasons == ["BUDGET_EXCEEDED", "BUDGET_EXCEEDED"]
+        # What ran was stopped there, and what comes after it never began.
+        assert [job.status for job in cloud.jobs.values()] == ["CANCELLED"]
+        (attempt,) = done.attempts
+        assert (attempt.gpu, attempt.price_micros_per_second) == ("NVIDIA L4", 190)
+        assert attempt.worker_version and attempt.HasField("cold_start_time")
+        start_s = attempt.cold_start_time.ToNanoseconds() / 1e9
+        work_s = attempt.execution_time.ToNanoseconds() / 1e9
+        assert attempt.cost_micros == pytest.approx(190 * (start_s + work_s), abs=1)
+        assert done.stats.cost_micros == done.stats.wasted_cost_micros == attempt.cost_micros

@@ -16,8 +16,11 @@ from orchestrator.dispatch.call_budget import CallBudget, Rate
 from orchestrator.dispatch.runpod import RunpodDispatcher
 from orchestrator.dispatch.runpod_api import NotDone, RunpodApi
 from orchestrator.dispatch.runpod_watch import JobWatch
+from orchestrator.jobs.prices import PriceList
 from orchestrator.jobs.sharding import Fleet
 from tests.runpod_emulator import ENDPOINT, KEY, Cloud, faults, policy, running
+
+PRICES = PriceList("test", "", {"NVIDIA L4": 190}, {})
 
 
 @asynccontextmanager
@@ -113,7 +116,9 @@ async def test_followers_share_the_budget_and_news_come_within_two_intervals(
     async with calling(tmp_path, budget=CallBudget(rates)) as (cloud, api):
         # The platform allows twice of what we ask of our share.
         cloud.rates.limits["stream"] = policy.Rate(40, 1, 20)
-        dispatcher = RunpodDispatcher(api, Fleet(1, 1), max_tasks=followers, queue_limit_s=600)
+        dispatcher = RunpodDispatcher(
+            api, Fleet(1, 1), PRICES, max_tasks=followers, queue_limit_s=600
+        )
         jobs = [await api.run({}, 60, 600) for _ in range(followers)]
         asked: Counter[str] = Counter()
         all_asked = asyncio.Event()
