@@ -8,45 +8,16 @@ import hashlib
 import os
 import signal
 import socket
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
-from apigpu.video.v1 import job_pb2, operations_pb2, video_service_pb2
+from apigpu.video.v1 import video_service_pb2
 from apigpu.video.v1.job_pb2 import Job
-from PIL import Image
 
 from tests import processes, requests
-from tests.runpod_emulator import ENDPOINT, KEY, Cloud, running
-from tests.services import in_process
-
-
-def service(cloud: Cloud, data_dir: Path, **more: object) -> AbstractAsyncContextManager[Any]:
-    values = {"runpod_api_key": KEY, "runpod_endpoint_id": ENDPOINT, "runpod_url": cloud.url}
-    return in_process(data_dir, (), **{**values, **more})
-
-
-async def batch(stub: Any, tmp_path: Path, duration_s: float, *ids: str) -> Job:
-    picture = tmp_path / "noise.jpg"
-    Image.effect_noise((1600, 900), 60).convert("RGB").save(picture)
-    file = await stub.UploadFile(requests.chunks("noise.jpg", picture.read_bytes()))
-    spec = operations_pb2.ImagesToVideos()
-    for item_id in ids or ("noise",):
-        spec.images.add(
-            id=item_id,
-            image=operations_pb2.MediaSource(file=file.name),
-            duration=requests.seconds(duration_s),
-        )
-    return job_pb2.Job(images_to_videos=spec)
-
-
-async def encoding(events: Any) -> job_pb2.JobEvent:
-    async for event in events:
-        if event.item.progress.frames_done:
-            return event  # type: ignore[no-any-return]
-    raise AssertionError("the job ended before it was seen encoding")
+from tests.runpod_emulator import ENDPOINT, KEY, running
+from tests.runpod_jobs import batch, command, encoding, ffmpegs, service
 
 
 async def test_a_batch_is_made_on_runpod_and_its_story_told_as_it_happens(tmp_path: Path) -> None:
@@ -78,21 +49,13 @@ async def test_cancel_ends_the_runpod_job_and_its_ffmpeg(tmp_path: Path) -> None
         events = aiter(stub.RunJob(requests.run(await batch(stub, tmp_path, 60.0))))
         event = await encoding(events)
         (worker,) = cloud.workers.values()
-        ffmpegs = {pid for pid in processes.descendants(worker.pid) if _is_ffmpeg(pid)}
-        assert ffmpegs, "nothing is encoding"
+        encoders = ffmpegs(worker.pid)
+        assert encoders, "nothing is encoding"
         await stub.CancelJob(video_service_pb2.CancelJobRequest(name=event.job))
         last = [event async for event in events][-1].finished
         assert last.state == Job.CANCELLED
         assert [job.status for job in cloud.jobs.values()] == ["CANCELLED"]
-        await processes.ended(ffmpegs, 5)
-
-
-def _is_ffmpeg(pid: int) -> bool:
-    return b"ffmpeg" in _command(pid)[0]
-
-
-def _command(pid: int) -> list[bytes]:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        await processes.ended(encoders, 1)
 
 
 async def test_a_restarted_service_follows_the_job_that_went_on_meanwhile(tmp_path: Path) -> None:
@@ -140,7 +103,7 @@ async def test_a_crashed_encoder_process_takes_its_runpod_worker_along(tmp_path:
         await encoding(events)
         (worker,) = cloud.workers.values()
         below = processes.descendants(worker.pid)
-        (child,) = {pid for pid in below if b"--die-with-parent" in _command(pid)}
+        (child,) = {pid for pid in below if b"--die-with-parent" in command(pid)}
         os.kill(child, signal.SIGKILL)
         done = (await requests.collect(events))[-1].finished
         assert done.state == Job.SUCCEEDED, done.error
@@ -158,9 +121,9 @@ async def test_a_worker_that_must_go_stops_at_once_and_another_takes_over(tmp_pa
         events = aiter(stub.RunJob(requests.run(await batch(stub, tmp_path, 6.0))))
         await encoding(events)
         (worker,) = cloud.workers.values()
-        ffmpegs = {pid for pid in processes.descendants(worker.pid) if _is_ffmpeg(pid)}
+        encoders = ffmpegs(worker.pid)
         worker.terminate()
-        await processes.ended(ffmpegs, 5)
+        await processes.ended(encoders, 1)
         done = (await requests.collect(events))[-1].finished
         assert done.state == Job.SUCCEEDED, done.error
         first, second = done.attempts

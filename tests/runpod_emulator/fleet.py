@@ -13,12 +13,13 @@ from tests.runpod_emulator.worker import HANDLER, PING_INTERVAL_S, Worker, envir
 
 
 class Fleet:
-    """workers: by name, those that are gone left out. crashed: how many ended although nobody
-    told them to."""
+    """workers: by name, those that are gone left out. crashed: how many ended before they took
+    work. unhealthy: what they had said is wrong with them."""
 
     def __init__(self, policy: Policy, clock: Clock, queue: Queue, work_dir: Path) -> None:
         self.workers: dict[str, Worker] = {}
         self.crashed = 0
+        self.unhealthy: list[str] = []
         # The program that a worker runs, and further variables of its environment.
         self.command: Sequence[str] = HANDLER
         self.environment: dict[str, str] = {}
@@ -101,6 +102,8 @@ class Fleet:
                 continue
             if worker.state == "initializing":
                 self.crashed += 1
+                if worker.unhealthy:
+                    self.unhealthy.append(worker.unhealthy)
                 self._not_before = self._clock.now() + self._policy.restart_pause_s
             if not self._queue.owned(worker.name):  # else it is missed when its pings are
                 del self.workers[worker.name]

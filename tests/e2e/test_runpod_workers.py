@@ -1,0 +1,188 @@
+"""RunPod's workers come, sleep, die and go: jobs end right, and nothing outlives a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+from apigpu.video.v1 import video_service_pb2
+from apigpu.video.v1.job_pb2 import Job
+
+from tests import processes, requests
+from tests.runpod_emulator import Policy, running
+from tests.runpod_emulator.worker import HANDLER, environment
+from tests.runpod_jobs import batch, clips, encoding, ffmpegs, picture, service
+
+WAIT_S = 60.0
+
+
+async def test_a_worker_that_dies_is_replaced_by_the_platform_within_the_attempt(
+    tmp_path: Path,
+) -> None:
+    """Its handler alone is killed: no FFmpeg, no encoder process and no pings outlive it. RunPod
+    misses the pings and gives the same job to another worker, once; then it fails."""
+    async with (
+        running(tmp_path / "cloud") as cloud,
+        service(cloud, tmp_path / "data") as stub,
+    ):
+        events = aiter(stub.RunJob(requests.run(await batch(stub, tmp_path, 6.0))))
+        await encoding(events)
+        (first,) = cloud.workers.values()
+        below = processes.descendants(first.pid)
+        assert ffmpegs(first.pid)
+        os.kill(first.pid, signal.SIGKILL)
+        await processes.ended(below, 5)
+
+        (remote,) = cloud.jobs.values()
+        assert await cloud.clock.until(lambda: remote.requeued == 1, WAIT_S)
+        while remote.workers[-1] == first.name:
+            await encoding(events)  # of the second run, which begins anew
+        second = cloud.workers[remote.workers[-1]]
+        await second.kill()
+
+        done = [event async for event in events][-1].finished
+        assert done.state == Job.SUCCEEDED, done.error
+        assert remote.status == "FAILED"
+        broken, made = done.attempts
+        assert (requests.reason_of(broken.error), broken.worker_id) == ("WORKER_LOST", second.name)
+        assert not made.HasField("error")
+        assert done.items[0].output.frame_count == 6 * 24
+        assert (len(cloud.jobs), cloud.queue.retried) == (2, 1)
+
+
+async def test_work_that_another_worker_does_again_ends_the_same_attempt(tmp_path: Path) -> None:
+    """What the second run tells counts, although it has less to tell than the first had."""
+    async with (
+        running(tmp_path / "cloud") as cloud,
+        service(cloud, tmp_path / "data") as stub,
+    ):
+        events = aiter(stub.RunJob(requests.run(await batch(stub, tmp_path, 3.0))))
+        for _ in range(3):
+            await encoding(events)
+        await cloud.kill_workers()
+        done = (await requests.collect(events))[-1].finished
+        assert done.state == Job.SUCCEEDED, done.error
+        (attempt,) = done.attempts
+        (remote,) = cloud.jobs.values()
+        assert attempt.worker_id == remote.workers[1] != remote.workers[0]
+
+
+async def test_a_job_that_comes_after_sigterm_is_given_back(tmp_path: Path) -> None:
+    """The SDK would accept it, never run it, and end."""
+    policy = Policy(workers_max=2, hold_s=15.0)
+    async with (
+        running(tmp_path / "cloud", policy=policy) as cloud,
+        service(cloud, tmp_path / "data") as stub,
+    ):
+        file = await picture(stub, tmp_path)
+        job = clips(file, 0.5, width=320, height=180)
+        assert (await requests.finished(stub.RunJob(requests.run(job)))).state == Job.SUCCEEDED
+        (worker,) = cloud.workers.values()
+        assert await cloud.clock.until(lambda: worker.polls == 1, WAIT_S)
+        cloud.worker_side.serve_stopping = True
+        worker.terminate()
+        done = await requests.finished(stub.RunJob(requests.run(job)))
+        assert done.state == Job.SUCCEEDED, done.error
+        first, second = done.attempts
+        assert requests.reason_of(first.error) == "WORKER_LOST"
+        given_back = cloud.jobs[first.remote_id]
+        assert given_back.workers == [worker.name]
+        assert second.worker_id != worker.name
+        assert await asyncio.wait_for(worker.wait(), WAIT_S) == 0
+
+
+async def test_workers_scale_from_none_to_two_sleep_and_wake(tmp_path: Path) -> None:
+    policy = Policy(workers_max=2, idle_timeout_s=600)
+    async with (
+        running(tmp_path / "cloud", policy=policy) as cloud,
+        service(cloud, tmp_path / "data", max_items_per_task=1) as stub,
+    ):
+        file = await picture(stub, tmp_path)
+        one, two = (clips(file, 2.0, name, width=640, height=360) for name in ("one", "two"))
+        assert not cloud.workers
+        stories = [
+            asyncio.create_task(requests.finished(stub.RunJob(requests.run(job))))
+            for job in (one, two)
+        ]
+        assert await cloud.clock.until(lambda: len(cloud.workers) == 2, WAIT_S)
+        first = [await story for story in stories]
+        assert [done.state for done in first] == [Job.SUCCEEDED] * 2
+        cold = [done.attempts[0].cold_start_time for done in first]
+        assert all(time.ToTimedelta().total_seconds() > 0 for time in cold[:1])
+
+        cloud.clock.advance(601)
+        assert await cloud.clock.until(lambda: cloud.fleet.count("paused") == 2, WAIT_S)
+        asleep = set(cloud.workers)
+        again = await requests.finished(stub.RunJob(requests.run(one)))
+        assert again.state == Job.SUCCEEDED, again.error
+        (attempt,) = again.attempts
+        assert attempt.worker_id in asleep, "flash boot wakes a worker instead of starting one"
+        assert not attempt.HasField("cold_start_time"), "it was paid for by the first job"
+
+
+async def test_a_result_that_runpod_has_forgotten_is_made_again(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    async with running(tmp_path / "cloud") as cloud:
+        async with service(cloud, data) as stub:
+            job = clips(await picture(stub, tmp_path), 4.0)
+            event = await encoding(stub.RunJob(requests.run(job)))
+        (remote,) = cloud.jobs.values()
+        assert await cloud.clock.until(lambda: remote.ended, WAIT_S)
+        cloud.clock.advance(31 * 60)
+        assert await cloud.clock.until(lambda: not cloud.jobs, WAIT_S)
+        async with service(cloud, data) as stub:
+            request = video_service_pb2.WatchJobRequest(name=event.job)
+            done = await requests.finished(stub.WatchJob(request))
+        assert done.state == Job.SUCCEEDED, done.error
+        assert [requests.reason_of(a.error) for a in done.attempts] == ["RUNPOD_JOB_LOST", ""]
+
+
+async def test_a_job_that_waits_beyond_its_ttl_is_dispatched_again_until_the_limit(
+    tmp_path: Path,
+) -> None:
+    async with (
+        running(tmp_path / "cloud", max_workers=0) as cloud,
+        service(cloud, tmp_path / "data", max_attempts=2) as stub,
+    ):
+        async for event in stub.RunJob(requests.run(requests.pictures("a"))):
+            if event.attempt.remote_id in cloud.jobs:
+                remote = cloud.jobs[event.attempt.remote_id]
+                cloud.clock.advance(remote.limit_s("ttl", 0.0) + 1)
+        assert event.finished.state == Job.FAILED
+        reasons = [requests.reason_of(a.error) for a in event.finished.attempts]
+        assert reasons == ["RUNPOD_JOB_LOST"] * 2
+
+
+async def test_workers_that_cannot_encode_take_no_work_and_say_why(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path / "cloud") as cloud,
+        service(cloud, tmp_path / "data", runpod_queue_limit_s=3.0) as stub,
+    ):
+        cloud.fleet.environment["APIGPU_WORKER_FFMPEG"] = "/nonexistent/ffmpeg"
+        done = await requests.finished(stub.RunJob(requests.run(requests.pictures("a"))))
+        assert done.state == Job.FAILED
+        assert requests.reason_of(done.error) == "QUEUE_TIME_LIMIT"
+        assert len(done.attempts) == 1
+        assert [job.workers for job in cloud.jobs.values()] == [[]]
+        assert cloud.fleet.crashed
+        assert "encoder_process_serves" in cloud.fleet.unhealthy[0]
+
+
+async def test_sigterm_ends_a_worker_that_is_still_starting(tmp_path: Path) -> None:
+    handler = await asyncio.create_subprocess_exec(
+        *HANDLER,
+        env={**os.environ, **environment("pod", "http://127.0.0.1:1/v2/ep", "ep", tmp_path)},
+        start_new_session=True,
+    )
+    try:
+        while not (below := processes.descendants(handler.pid)):
+            await asyncio.to_thread(os.sched_yield)
+        handler.terminate()
+        await processes.ended(below | {handler.pid}, 5)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(handler.pid, signal.SIGKILL)
+        await handler.wait()
