@@ -78,7 +78,8 @@ class WorkerProcess:
         return max(1, answer.max_parallel_items)
 
     def _attend(self) -> None:
-        """Learn that it serves, and go when it goes: RunPod starts another worker."""
+        """Learn that it serves, and go when it goes: RunPod starts another worker. Where it never
+        served, whoever waits for that finds out."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.startswith("ready "):
@@ -86,7 +87,8 @@ class WorkerProcess:
                 self._serves.set()
         self._process.wait()
         self._serves.set()
-        os.kill(os.getpid(), signal.SIGTERM)
+        if self._told:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Ready:

@@ -14,9 +14,11 @@ from apigpu.video.v1.job_pb2 import Job
 from tests import processes, requests
 from tests.runpod_emulator import Policy, running
 from tests.runpod_emulator.worker import HANDLER, environment
-from tests.runpod_jobs import batch, clips, encoding, ffmpegs, picture, service
+from tests.runpod_jobs import clips, encoding, ffmpegs, picture, service
 
 WAIT_S = 60.0
+# Small enough to be made quickly, large enough to be caught in the making.
+SIZE = {"width": 1280, "height": 720}
 
 
 async def test_a_worker_that_dies_is_replaced_by_the_platform_within_the_attempt(
@@ -28,7 +30,7 @@ async def test_a_worker_that_dies_is_replaced_by_the_platform_within_the_attempt
         running(tmp_path / "cloud") as cloud,
         service(cloud, tmp_path / "data") as stub,
     ):
-        events = aiter(stub.RunJob(requests.run(await batch(stub, tmp_path, 6.0))))
+        events = aiter(stub.RunJob(requests.run(clips(await picture(stub, tmp_path), 4.0, **SIZE))))
         await encoding(events)
         (first,) = cloud.workers.values()
         below = processes.descendants(first.pid)
@@ -49,7 +51,7 @@ async def test_a_worker_that_dies_is_replaced_by_the_platform_within_the_attempt
         broken, made = done.attempts
         assert (requests.reason_of(broken.error), broken.worker_id) == ("WORKER_LOST", second.name)
         assert not made.HasField("error")
-        assert done.items[0].output.frame_count == 6 * 24
+        assert done.items[0].output.frame_count == 4 * 24
         assert (len(cloud.jobs), cloud.queue.retried) == (2, 1)
 
 
@@ -59,7 +61,7 @@ async def test_work_that_another_worker_does_again_ends_the_same_attempt(tmp_pat
         running(tmp_path / "cloud") as cloud,
         service(cloud, tmp_path / "data") as stub,
     ):
-        events = aiter(stub.RunJob(requests.run(await batch(stub, tmp_path, 3.0))))
+        events = aiter(stub.RunJob(requests.run(clips(await picture(stub, tmp_path), 4.0, **SIZE))))
         for _ in range(3):
             await encoding(events)
         await cloud.kill_workers()
@@ -72,7 +74,7 @@ async def test_work_that_another_worker_does_again_ends_the_same_attempt(tmp_pat
 
 async def test_a_job_that_comes_after_sigterm_is_given_back(tmp_path: Path) -> None:
     """The SDK would accept it, never run it, and end."""
-    policy = Policy(workers_max=2, hold_s=15.0)
+    policy = Policy(workers_max=1, hold_s=15.0)
     async with (
         running(tmp_path / "cloud", policy=policy) as cloud,
         service(cloud, tmp_path / "data") as stub,
@@ -82,6 +84,7 @@ async def test_a_job_that_comes_after_sigterm_is_given_back(tmp_path: Path) -> N
         assert (await requests.finished(stub.RunJob(requests.run(job)))).state == Job.SUCCEEDED
         (worker,) = cloud.workers.values()
         assert await cloud.clock.until(lambda: worker.polls == 1, WAIT_S)
+        policy.workers_max = 2
         cloud.worker_side.serve_stopping = True
         worker.terminate()
         done = await requests.finished(stub.RunJob(requests.run(job)))
@@ -110,8 +113,11 @@ async def test_workers_scale_from_none_to_two_sleep_and_wake(tmp_path: Path) -> 
         assert await cloud.clock.until(lambda: len(cloud.workers) == 2, WAIT_S)
         first = [await story for story in stories]
         assert [done.state for done in first] == [Job.SUCCEEDED] * 2
-        cold = [done.attempts[0].cold_start_time for done in first]
-        assert all(time.ToTimedelta().total_seconds() > 0 for time in cold[:1])
+        started = [job.output[0]["started"] for job in cloud.jobs.values()]
+        cold = [told["worker_id"] for told in started if "start_up_time" in told]
+        assert set(cold) == {told["worker_id"] for told in started}
+        assert len(cold) == len(set(cold)), "a worker started once"
+        assert {told["gpu"] for told in started} == {"NVIDIA L4"}
 
         cloud.clock.advance(601)
         assert await cloud.clock.until(lambda: cloud.fleet.count("paused") == 2, WAIT_S)
@@ -120,14 +126,15 @@ async def test_workers_scale_from_none_to_two_sleep_and_wake(tmp_path: Path) -> 
         assert again.state == Job.SUCCEEDED, again.error
         (attempt,) = again.attempts
         assert attempt.worker_id in asleep, "flash boot wakes a worker instead of starting one"
-        assert not attempt.HasField("cold_start_time"), "it was paid for by the first job"
+        woken = cloud.jobs[attempt.remote_id].output[0]["started"]
+        assert "start_up_time" not in woken, "that was told with the first job"
 
 
 async def test_a_result_that_runpod_has_forgotten_is_made_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with running(tmp_path / "cloud") as cloud:
         async with service(cloud, data) as stub:
-            job = clips(await picture(stub, tmp_path), 4.0)
+            job = clips(await picture(stub, tmp_path), 3.0, **SIZE)
             event = await encoding(stub.RunJob(requests.run(job)))
         (remote,) = cloud.jobs.values()
         assert await cloud.clock.until(lambda: remote.ended, WAIT_S)

@@ -49,7 +49,8 @@ class Fleet:
         awake = self.count("initializing") + self.count("idle") + self.count("running")
         coming = self.count("initializing") + self.count("idle")
         missing = max(len(patient) - coming, policy.workers_min - awake)
-        if any(now - job.made_at >= policy.stuck_s for job in patient):
+        stuck = any(now - job.made_at >= policy.stuck_s for job in patient)
+        if stuck and not self.count("initializing"):
             missing = max(missing, 1)  # whoever seems idle does not take it
         return max(0, min(missing, policy.workers_max - awake))
 

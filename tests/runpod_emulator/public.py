@@ -45,7 +45,12 @@ class Public:
     async def stream(self, request: web.Request) -> web.Response:
         """Held while there is no news; each part of the output is told once."""
         job = self._job(request)
-        await self._clock.until(lambda: bool(job.buffered) or job.ended, _wait_s(request, 10.0))
+
+        def is_news() -> bool:
+            return bool(job.buffered) or job.ended or job.id not in self._queue.jobs
+
+        await self._clock.until(is_news, _wait_s(request, 10.0))
+        self._job(request)
         stream = [{"output": chunk} for chunk in self._queue.drain(job)]
         return web.json_response({"id": job.id, "status": job.status, "stream": stream})
 
