@@ -146,3 +146,9 @@ def is_retryable(status: status_pb2.Status) -> bool:
         if detail.Unpack(info):
             return bool(info.metadata.get("retryable") == "true")
     return False
+
+
+def reason_of(status: status_pb2.Status) -> str:
+    """The stable reason in a status; empty where there is none."""
+    info = error_details_pb2.ErrorInfo()
+    return next((info.reason for detail in status.details if detail.Unpack(info)), "")

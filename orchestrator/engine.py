@@ -24,6 +24,7 @@ from orchestrator.jobs.machine import JobMachine, is_final
 from orchestrator.jobs.orders import NEWEST_FIRST, Order, Place
 from orchestrator.jobs.tasks import RetryPolicy
 from orchestrator.ledger import Ledger
+from orchestrator.removal import remove_job
 from orchestrator.runner import TaskRunner
 from orchestrator.settings import Settings
 from orchestrator.store.records import Page, Task
@@ -136,8 +137,7 @@ class Engine:
             raise PreconditionFailed(
                 "JOB_NOT_FINISHED", "The job has not ended: cancel it first, then delete it."
             )
-        for file in await self._store.delete_job(job_id):
-            await self._storage.delete(file.id)
+        await remove_job(self._store, self._storage, job_id, job)
         self._hub.boards.touch(job_id)
 
     # What runs in the background

@@ -30,6 +30,7 @@ from orchestrator.interceptors.chain import chain
 from orchestrator.interceptors.pace import PaceInterceptor
 from orchestrator.interceptors.serialise import SerialiseOnceInterceptor
 from orchestrator.keys import Authenticator
+from orchestrator.retention import Retention
 from orchestrator.service import VideoService
 from orchestrator.settings import Settings
 from orchestrator.store.store import store_at
@@ -100,6 +101,7 @@ class Orchestrator:
         pace = PaceInterceptor(settings.message_timeout_s)
         await self._serve(service, hub, [*shared, pace, SerialiseOnceInterceptor()], certificates)
         hub.start()
+        await self._stack.enter_async_context(Retention(store, files.storage, settings))
         engine.start()
         self._stack.push_async_callback(engine.stop, settings.grace_s)
 

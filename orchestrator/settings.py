@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from orchestrator.keep_settings import KeepSettings
 from orchestrator.limit_settings import LimitSettings
 from orchestrator.security_settings import SecuritySettings
 
 
-class Settings(SecuritySettings, LimitSettings):
+class Settings(SecuritySettings, LimitSettings, KeepSettings):
     """Read from variables with the prefix APIGPU_, for example APIGPU_LISTEN."""
 
     model_config = SettingsConfigDict(env_prefix="APIGPU_", frozen=True, populate_by_name=True)
@@ -196,6 +197,7 @@ class Settings(SecuritySettings, LimitSettings):
     lease_s: float = Field(
         default=15.0,
         ge=1,
+        le=3600,
         description="A task whose orchestrator is silent for so many seconds is taken over.",
     )
     grace_s: float = Field(

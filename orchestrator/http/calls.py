@@ -76,12 +76,6 @@ class CallRefused(grpc.aio.AbortError):
         return next(delays, None)
 
 
-def reason_of(status: status_pb2.Status) -> str:
-    """The stable reason in a status."""
-    info = error_details_pb2.ErrorInfo()
-    return next((info.reason for detail in status.details if detail.Unpack(info)), "")
-
-
 def blamed_by(status: status_pb2.Status) -> list[str]:
     """The request fields that a status blames."""
     bad = error_details_pb2.BadRequest()

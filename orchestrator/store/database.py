@@ -77,6 +77,10 @@ class Database(Protocol):
         """Tell the other processes that have this database open, soon."""
         ...
 
+    async def tidy(self) -> None:
+        """Give some of the space that was freed back to the system, where that is ours to do."""
+        ...
+
 
 def marks(values: Sequence[object]) -> str:
     """As many placeholders as there are values: "?, ?, ?"."""

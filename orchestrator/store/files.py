@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from orchestrator.store.database import Connection, Database, Row, marks
+from orchestrator.store.database import Connection, Database, Row, Value, marks
 from orchestrator.store.records import StoredFile
 
 _IDS_AT_ONCE = 500  # well below any engine's limit of values in a statement
@@ -24,7 +24,7 @@ class Files:
     async def get_file(self, file_id: str) -> StoredFile | None:
         async def work(db: Connection) -> StoredFile | None:
             row = await db.fetch_one("SELECT * FROM files WHERE id = ?", file_id)
-            return file_of(row) if row else None
+            return _file(row) if row else None
 
         return await self._db.read(work)
 
@@ -45,18 +45,36 @@ class Files:
                 *values,
                 limit,
             )
-            return [file_of(row) for row in rows]
+            return [_file(row) for row in rows]
 
         return await self._db.read(work)
 
     async def delete_file(self, file_id: str) -> StoredFile | None:
-        """Forget a file. Returns what it was; removing its bytes is the caller's."""
+        """Forget a file. Returns what it was; its bytes are to be removed, see below."""
 
         async def work(db: Connection) -> StoredFile | None:
-            row = await db.fetch_one("DELETE FROM files WHERE id = ? RETURNING *", file_id)
-            return file_of(row) if row else None
+            files = await forget_files(db, "id = ?", file_id)
+            return files[0] if files else None
 
         return await self._db.write(work)
+
+    async def removed_keys(self, limit: int) -> list[str]:
+        """Keys in the file storage whose bytes are still to be removed: those of forgotten files
+        until somebody has told `bytes_removed`, even if he who forgot them died."""
+
+        async def work(db: Connection) -> list[str]:
+            rows = await db.fetch_all("SELECT key FROM removed_files LIMIT ?", limit)
+            return [row["key"] for row in rows]
+
+        return await self._db.read(work)
+
+    async def bytes_removed(self, keys: Sequence[str]) -> None:
+        async def work(db: Connection) -> None:
+            await db.execute_many(
+                "DELETE FROM removed_files WHERE key = ?", [(key,) for key in keys]
+            )
+
+        await self._db.write(work)
 
     async def missing_files(self, file_ids: Sequence[str]) -> set[str]:
         """Those of `file_ids` that the store does not know."""
@@ -88,6 +106,8 @@ class Files:
 
 
 async def insert_file(db: Connection, file: StoredFile) -> None:
+    # An upload that was removed may come again under the same id.
+    await db.execute("DELETE FROM removed_files WHERE key = ?", file.key or file.id)
     await db.execute(
         "INSERT INTO files (id, owner, job_id, key, filename, mime_type, size_bytes, sha256,"
         " create_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -103,7 +123,18 @@ async def insert_file(db: Connection, file: StoredFile) -> None:
     )
 
 
-def file_of(row: Row) -> StoredFile:
+async def forget_files(db: Connection, where: str, *values: Value) -> list[StoredFile]:
+    """Delete the rows, and remember that their bytes are to follow."""
+    rows = await db.fetch_all(f"DELETE FROM files WHERE {where} RETURNING *", *values)
+    files = [_file(row) for row in rows]
+    await db.execute_many(
+        "INSERT INTO removed_files (key) VALUES (?) ON CONFLICT (key) DO NOTHING",
+        [(file.key,) for file in files],
+    )
+    return files
+
+
+def _file(row: Row) -> StoredFile:
     return StoredFile(
         id=row["id"],
         filename=row["filename"],

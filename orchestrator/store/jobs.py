@@ -13,7 +13,7 @@ from orchestrator.jobs.orders import Order, Place
 from orchestrator.store import filter_sql
 from orchestrator.store.database import Connection, Database, Value, marks
 from orchestrator.store.events import insert_events
-from orchestrator.store.files import file_of, insert_file
+from orchestrator.store.files import forget_files, insert_file
 from orchestrator.store.records import (
     Change,
     Conflict,
@@ -173,8 +173,7 @@ class Jobs:
                 " AND EXISTS (SELECT 1 FROM job_files WHERE job_files.file_id = files.id)",
                 job_id,
             )
-            rows = await db.fetch_all("DELETE FROM files WHERE job_id = ? RETURNING *", job_id)
-            return [file_of(row) for row in rows]
+            return await forget_files(db, "job_id = ?", job_id)
 
         files = await self._db.write(work)
         self._db.tell(JOBS, job_id)

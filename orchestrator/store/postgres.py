@@ -98,6 +98,9 @@ class PostgresDatabase:
     def tell(self, topic: str, about: str) -> None:
         self._feed.tell(topic, about)
 
+    async def tidy(self) -> None:
+        """Autovacuum does it."""
+
     async def write(self, work: Work[T]) -> T:
         if len(self._writes) >= _MAX_WRITES:
             raise busy()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.store import migrations
-from orchestrator.store.database import T, Value, Work, busy, unavailable
+from orchestrator.store.database import Connection, T, Value, Work, busy, unavailable
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ _MAX_GROUP = 256  # writes in one commit
 _MAX_QUEUED = 4096  # writes waiting; beyond that callers are told to come back
 _READERS = 2
 _CACHED_STATEMENTS = 256
+_PAGES_A_STEP = 1000  # given back to the system at a time, 4 KiB each
+_MAX_IDLE_WAL_BYTES = 16 * 2**20
 
 _Write = tuple[Work[Any], "Future[Any]"]
 
@@ -97,7 +99,11 @@ class SqliteDatabase:
         )
         connection.row_factory = sqlite3.Row
         connection.create_function("clock", 0, self._clock)
+        # Works for a new file only; in an older one, freed pages are used again.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
+        # A large transaction makes the log long: it is cut again at the next checkpoint.
+        connection.execute(f"PRAGMA journal_size_limit = {_MAX_IDLE_WAL_BYTES}")
         # FULL: an acknowledged write survives a power cut, not only a crash of this process.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -128,6 +134,16 @@ class SqliteDatabase:
 
     def tell(self, topic: str, about: str) -> None:
         """There is no other process."""
+
+    async def tidy(self) -> None:
+        async def work(db: Connection) -> None:
+            row = await db.fetch_one("PRAGMA freelist_count")
+            assert row is not None
+            # Page by page: the driver takes one step of this statement, whatever it asks for.
+            for _ in range(min(row["freelist_count"], _PAGES_A_STEP)):
+                await db.execute("PRAGMA incremental_vacuum(1)")
+
+        await self.write(work)
 
     def _write_loop(self, connection: SqliteConnection) -> None:
         with contextlib.closing(connection.raw):

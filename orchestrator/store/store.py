@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.store.events import Events
+from orchestrator.store.expiry import Expiry
 from orchestrator.store.files import Files
 from orchestrator.store.jobs import JOBS, Jobs
 from orchestrator.store.postgres import PostgresDatabase
@@ -13,7 +14,7 @@ from orchestrator.store.sqlite import SqliteDatabase
 from orchestrator.store.tasks import TASKS, Tasks
 
 
-class Store(Jobs, Events, Tasks, Files):
+class Store(Jobs, Events, Tasks, Files, Expiry):
     """Jobs, their events and tasks, and files, in one database."""
 
     async def open(self) -> None:

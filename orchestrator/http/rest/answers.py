@@ -12,8 +12,9 @@ from apigpu.video.v1.video_service_pb2 import BackendProblem, BackendStatus
 from google.protobuf import timestamp_pb2
 from google.rpc import code_pb2, status_pb2
 
+from apigpu_common.errors import reason_of
 from orchestrator import ids
-from orchestrator.http.calls import CallRefused, blamed_by, reason_of
+from orchestrator.http.calls import CallRefused, blamed_by
 from orchestrator.http.rest import requests
 from orchestrator.http.waiting import Answer
 

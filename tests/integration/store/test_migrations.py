@@ -83,6 +83,18 @@ async def test_jobs_tasks_events_and_files_go_along(
     await store.close()
 
 
+async def test_uploads_and_jobs_of_0003_go_along(url: str, connect: Callable[[], Database]) -> None:
+    await asyncio.to_thread(migrations.upgrade, url, "0003")
+    file: dict[str, Any] = {"id": "f", "owner": "ann", "key": "f", "filename": "a.jpg"}
+    file |= {"mime_type": "", "size_bytes": 5, "sha256": "", "create_time": NOW.timestamp()}
+    await insert(url, "files", file)
+    store = Store(connect())
+    await store.open()
+    assert [gone.id for gone in await store.delete_unused_uploads(60, 10)] == ["f"]
+    assert await store.removed_keys(10) == ["f"]
+    await store.close()
+
+
 async def test_two_processes_may_bring_it_up_to_date_at_once(
     engine: str, connect: Callable[[], Database]
 ) -> None:
