@@ -28,9 +28,14 @@ def telemetry(service: str, instance: str, metrics_listen: str = "") -> Iterator
     metrics_listen: host:port of /metrics for Prometheus; empty: none.
     """
     with ExitStack() as stack:
-        if metrics_listen or os.environ.get(_ENDPOINT):
+        if is_measured(metrics_listen):
             _start(service, instance, metrics_listen, stack)
         yield
+
+
+def is_measured(metrics_listen: str) -> bool:
+    """Whether anybody reads what is measured."""
+    return bool(metrics_listen or os.environ.get(_ENDPOINT))
 
 
 def _start(service: str, instance: str, metrics_listen: str, stack: ExitStack) -> None:

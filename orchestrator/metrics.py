@@ -3,6 +3,7 @@ Names and units by OpenTelemetry's conventions; free where nobody reads them."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -55,7 +56,7 @@ _ATTEMPTS = _METER.create_counter(
 )
 RUNPOD = _seconds("apigpu.runpod.request.duration", "Calls of RunPod's API.", _SHORT_S)
 WATCHERS = _METER.create_up_down_counter("apigpu.watchers", description="Streams of events, now.")
-LAG = _seconds("apigpu.event.lag", "From an event to its watcher.", _SHORT_S)
+_LAG = _seconds("apigpu.event.lag", "From an event to its watcher.", _SHORT_S)
 
 
 class JobMetrics:
@@ -92,6 +93,11 @@ class JobMetrics:
             _item_ended(item, operation)
         else:
             self._stages[key] = (item.progress.stage, since, item.progress.fps or fps)
+
+
+def told(event: JobEvent) -> None:
+    """`event` is on its way to a watcher who has seen all before it."""
+    _LAG.record(max(0.0, time.time() - _at(event.event_time)))
 
 
 def _item_ended(item: Item, operation: Mapping[str, str]) -> None:

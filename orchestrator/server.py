@@ -17,7 +17,9 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 from apigpu_common.health import Health
 from apigpu_common.reflection import enable_reflection
+from apigpu_common.telemetry import is_measured
 from orchestrator import backend, exposure, ids, transport
+from orchestrator.census import census
 from orchestrator.engine import Engine
 from orchestrator.files.rooms import Files, open_files
 from orchestrator.http.application import application
@@ -100,6 +102,8 @@ class Orchestrator:
         await self._serve_http(http, service, shared, files)
         pace = PaceInterceptor(settings.message_timeout_s)
         await self._serve(service, hub, [*shared, pace, SerialiseOnceInterceptor()], certificates)
+        if is_measured(settings.metrics_listen):
+            await self._stack.enter_async_context(census(store))
         hub.start()
         await self._stack.enter_async_context(Retention(store, files.storage, settings))
         engine.start()

@@ -18,6 +18,7 @@ from typing import Final
 from apigpu.video.v1.job_pb2 import Heartbeat, JobEvent
 
 from apigpu_common.errors import NotFound, Unavailable
+from orchestrator import metrics
 from orchestrator.boards import Boards
 from orchestrator.jobs.coalesce import coalesce
 from orchestrator.store.store import Store
@@ -138,9 +139,11 @@ class WatchHub:
     def _channel(self, job_id: str) -> Iterator[_Channel]:
         channel = self._channels.setdefault(job_id, _Channel())
         channel.watchers += 1
+        metrics.WATCHERS.add(1)
         try:
             yield channel
         finally:
+            metrics.WATCHERS.add(-1)
             channel.watchers -= 1
             if channel.watchers == 0:
                 self._channels.pop(job_id, None)
@@ -200,6 +203,8 @@ class _Watcher:
                 events = coalesce(events)
             self._last = events[-1]
             self._after = self._last.sequence
+            if self._up_to_date:
+                metrics.told(self._last)
             return events
         if not self._up_to_date:
             return await self._arrive()

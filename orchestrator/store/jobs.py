@@ -126,6 +126,21 @@ class Jobs:
 
         return await self._db.read(work)
 
+    async def census(self) -> list[tuple[Job.State.ValueType, str, int]]:
+        """How many jobs have not ended, as (state, operation, count)."""
+
+        async def work(db: Connection) -> list[tuple[Job.State.ValueType, str, int]]:
+            rows = await db.fetch_all(
+                "SELECT state, operation, count(*) AS jobs FROM jobs WHERE state IN (?, ?, ?)"
+                " GROUP BY state, operation",
+                Job.QUEUED,
+                Job.RUNNING,
+                Job.CANCELLING,
+            )
+            return [(row["state"], row["operation"], int(row["jobs"])) for row in rows]
+
+        return await self._db.read(work)
+
     async def unfinished_jobs(self, owner: str) -> int:
         """How many of an owner's jobs have not ended."""
 

@@ -93,6 +93,8 @@ async def test_metrics_tell_what_was_done_and_with_which_encoder(tmp_path: Path)
     assert re.search(done, text), text
     assert re.search(r'apigpu_items_finished_total\{apigpu_encoder="libx264"', text), text
     assert "apigpu_item_phase_duration_seconds" in text
+    assert re.search(r"apigpu_event_lag_seconds_count\S* [1-9]", text), text
+    assert re.search(r"apigpu_watchers\S* 0\.0", text), "a watcher that left is still counted"
     assert 'rpc_response_status_code="OK"' in text
 
 

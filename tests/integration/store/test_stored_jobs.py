@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from apigpu.video.v1.job_pb2 import Job
+from apigpu.video.v1.job_pb2 import Job, Output
 
 from orchestrator import ids
 from orchestrator.jobs.filter_text import parse
@@ -62,6 +62,21 @@ async def test_a_request_id_makes_one_job_for_each_owner(store: Store) -> None:
     assert other.name != made[0][0].name
     assert await store.unfinished_jobs("ann") == await store.unfinished_jobs("bob") == 1
     assert await store.owner_of_job(ids.id_of(other.name)) == "bob"
+
+
+async def test_the_census_counts_what_has_not_ended(store: Store) -> None:
+    machine = await add_job(store)
+    await add_job(store)
+    job_id = ids.id_of(machine.job.name)
+    machine.attempt_begun("t-1", [item.id for item in machine.job.items], "test", NOW)
+    machine.start("t-1", "worker", NOW)
+    await store.save(Change(job_id, machine.job, machine.take_events()))
+    operation = machine.job.WhichOneof("operation")
+    assert sorted(await store.census()) == [(Job.QUEUED, operation, 1), (Job.RUNNING, operation, 1)]
+    for item in machine.job.items:
+        machine.item_succeeded("t-1", item.id, Output(), NOW)
+    await store.save(Change(job_id, machine.job, machine.take_events()))
+    assert await store.census() == [(Job.QUEUED, operation, 1)]
 
 
 async def names(store: Store, filter_text: str, owner: str | None = None) -> list[str]:
