@@ -21,6 +21,10 @@ settings.load_profile("ours")
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
+# Nothing is timed to pass: an example may take as long as a busy machine needs.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
