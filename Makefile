@@ -27,6 +27,9 @@ help: ## show this list
 demo: .venv/ok ## make real videos on this machine: no FFmpeg, no GPU, no account needed
 	@python demo/run.py
 
+demo-restart: .venv/ok ## kill the service in the middle of a job; its bar goes on to the end
+	@python demo/restart.py
+
 test: .venv/ok check ## everything that CI runs
 	@pytest
 

@@ -117,7 +117,8 @@ class VideoClient:
             except grpc.aio.AioRpcError as error:
                 if error.code() not in CUT:
                     raise from_rpc_error(error) from None
-            await asyncio.sleep(board.patience.pause_s("The states of jobs broke off"))
+            lost = "The service does not tell of its jobs any more. They go on: watch again later."
+            await asyncio.sleep(board.patience.pause_s(lost))
 
     async def retry_job(self, name: str, request_id: str = "") -> Job:
         """A new job that makes what the ended job `name` has not made, and carries over what

@@ -34,14 +34,14 @@ class Patience:
         """The service has said something: whatever comes is no failure in a row any more."""
         self._failures = 0
 
-    def pause_s(self, what_broke: str) -> float:
-        """How long to wait before the next stream. Raises StreamLost after too many in a row
-        that brought nothing."""
+    def pause_s(self, lost: str) -> float:
+        """How long to wait before the next stream. Raises StreamLost with the message `lost`
+        after too many in a row that brought nothing."""
         self._failures += 1
         if self._failures > self._max_failures:
             raise StreamLost(
                 grpc.StatusCode.UNAVAILABLE,
-                f"{what_broke}. Jobs themselves go on: watch again later.",
+                lost,
                 ErrorDetails(reason="STREAM_LOST"),
             )
         full_s = min(0.2 * 2.0 ** (self._failures - 1), self._max_pause_s)
@@ -76,5 +76,6 @@ class Position:
     def pause_s(self) -> float:
         """How long to wait before the next stream. Raises StreamLost after too many."""
         return self._patience.pause_s(
-            f"The events of {self.job} broke off after number {self.sequence}"
+            f"The events of {self.job} broke off after number {self.sequence}."
+            " The job itself goes on: watch it again later."
         )

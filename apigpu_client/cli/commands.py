@@ -27,6 +27,7 @@ for _command in (
     looking.get,
     looking.list_,
     looking.cancel,
+    looking.retry,
     looking.download,
     looking.info,
     looking.serve,

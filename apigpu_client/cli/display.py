@@ -80,6 +80,10 @@ class Display:
     ) -> None:
         self._progress.stop()
 
+    def give_way(self) -> None:
+        """Something else is going to use the screen."""
+        self._progress.stop()
+
     def transfer(self, what: str, name: str, done: int, total: int) -> None:
         """Bytes of a file that is being sent or fetched."""
         percent = 100.0 * done / total if total else 100.0

@@ -48,7 +48,7 @@ async def follow(story: Story, *, cancel_on_interrupt: bool) -> Exit:
     """Show events up to the end, then download and summarise."""
     session = story.session
     try:
-        with _interruptible():
+        with interruptible():
             job = await story.tell()
     except asyncio.CancelledError:
         await _interrupted(story, cancel_on_interrupt)
@@ -80,7 +80,7 @@ async def _interrupted(story: Story, cancel: bool) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """In here, Ctrl-C (or SIGTERM) cancels this task; after it, they end the program again."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()

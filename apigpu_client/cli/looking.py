@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import click
-from apigpu.video.v1.job_pb2 import Job
+from apigpu.video.v1.job_pb2 import JOB_VIEW_BASIC, JOB_VIEW_FULL, Job
 
+from apigpu_client.cli import board, text
 from apigpu_client.cli import options as common
-from apigpu_client.cli import text
 from apigpu_client.cli.exits import Exit
 from apigpu_client.cli.follow import Story, follow, print_json
+from apigpu_client.cli.making import see_through
 from apigpu_client.cli.options import Options, Session
 from apigpu_client.cli.saving import Place, count, save_results
 
@@ -24,19 +25,42 @@ def _job_name(argument: str) -> str:
 
 
 @click.command()
-@click.argument("job")
+@click.argument("job", required=False)
 @click.option("--after", default=0, help="Skip events up to this number.")
+@click.option("--all", "all_", is_flag=True, help="All jobs, as they stand, until Ctrl-C.")
+@click.option("--filter", "filter_", default="", help="With --all: which jobs, as in `list`.")
 @common.saving
 @click.pass_obj
-def watch(options: Options, job: str, after: int) -> None:
-    """Follow JOB to its end, from wherever it is."""
+def watch(options: Options, job: str | None, after: int, all_: bool, filter_: str) -> None:
+    """Follow JOB to its end, from wherever it is; or all jobs at a glance."""
+    if (job is None) != all_ or (filter_ and not all_):
+        raise click.UsageError("name a JOB, or say --all (with --filter, for some of them)")
 
-    async def work(session: Session) -> Exit:
+    async def work(session: Session) -> Exit | None:
+        if job is None:
+            await board.show(session, filter_)
+            return None
         # Asked first, so that a wrong name or address is told at once.
         found = await session.client.get_job(_job_name(job))
         if options.output is not None:
             options.output.check(count(found))
         return await follow(Story(session, found.name, after), cancel_on_interrupt=False)
+
+    common.run(options, work)
+
+
+@click.command()
+@click.argument("job")
+@common.detaching
+@click.pass_obj
+def retry(options: Options, job: str) -> None:
+    """Try again what failed of JOB, in a new job that keeps what did not; follow it."""
+
+    async def work(session: Session) -> Exit:
+        created = await session.client.retry_job(_job_name(job))
+        if options.output is not None:
+            options.output.check(count(created))
+        return await see_through(session, created)
 
     common.run(options, work)
 
@@ -61,17 +85,28 @@ def get(options: Options, job: str) -> None:
 
 @click.command("list")
 @click.option(
-    "--filter", "filter_", default="", help='For example: state = RUNNING AND labels.show = "news"'
+    "--filter",
+    "filter_",
+    default="",
+    help='For example: state = RUNNING AND (labels.show = "news" OR priority >= 80)',
+)
+@click.option(
+    "--order",
+    default="",
+    help='For example: "priority desc, create_time". Fields: create_time, end_time, priority,'
+    " state. Default: newest first.",
 )
 @click.option("--limit", default=100, show_default=True, help="How many at most.")
 @common.everywhere
 @click.pass_obj
-def list_(options: Options, filter_: str, limit: int) -> None:
-    """List jobs, newest first."""
+def list_(options: Options, filter_: str, order: str, limit: int) -> None:
+    """List jobs, newest first where --order does not say otherwise."""
 
     async def work(session: Session) -> None:
         found: list[Job] = []
-        async for job in session.client.list_jobs(filter_, min(limit, _MAX_PAGE)):
+        view = JOB_VIEW_FULL if options.as_json else JOB_VIEW_BASIC
+        size = min(limit, _MAX_PAGE)
+        async for job in session.client.list_jobs(filter_, size, order, view):
             found.append(job)
             if options.as_json:
                 print_json(job)

@@ -23,17 +23,33 @@ def make(options: Options, results: int, build: Callable[[Session], Awaitable[Jo
         if options.output is not None:
             options.output.check(results)
         job = await build(session)
-        job.labels.update(options.labels)
-        created = await session.client.create_job(job)
-        if not options.detach:
-            return await follow(Story(session, created.name), cancel_on_interrupt=True)
-        if options.as_json:
-            print_json(created)
-        else:
-            click.echo(created.name)
-        return Exit.DONE
+        _mark(job, options)
+        return await see_through(session, await session.client.create_job(job))
 
     common.run(options, work)
+
+
+async def see_through(session: Session, created: Job) -> Exit:
+    """Follow a job that this command has made; or tell its name and leave."""
+    options = session.options
+    if not options.detach:
+        return await follow(Story(session, created.name), cancel_on_interrupt=True)
+    if options.as_json:
+        print_json(created)
+    else:
+        click.echo(created.name)
+    return Exit.DONE
+
+
+def _mark(job: Job, options: Options) -> None:
+    """What holds for any operation."""
+    job.labels.update(options.labels)
+    if options.priority is not None:
+        job.priority = options.priority
+    if options.queue_limit is not None:
+        job.queue_time_limit.FromMilliseconds(round(options.queue_limit * 1000))
+    if options.run_limit is not None:
+        job.run_time_limit.FromMilliseconds(round(options.run_limit * 1000))
 
 
 @click.command()

@@ -19,6 +19,7 @@ from apigpu_client.cli import exits
 from apigpu_client.cli.display import Display
 from apigpu_client.cli.exits import Exit
 from apigpu_client.cli.saving import Place
+from apigpu_client.cli.words import Seconds
 from apigpu_client.client import VideoClient
 from apigpu_client.errors import ApiGpuError
 
@@ -40,6 +41,9 @@ class Options:
     detach: bool = False
     names_only: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    priority: int | None = None
+    queue_limit: float | None = None
+    run_limit: float | None = None
 
     def console(self) -> Console:
         """For people. Standard output may belong to programs: events, or names."""
@@ -103,7 +107,7 @@ Command = Callable[..., Any]
 
 def _into(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def keep(context: click.Context, option: click.Parameter, value: Any) -> None:
-        if value:
+        if value or (value == 0 and value is not False):
             context.obj = replace(context.find_object(Options) or Options(), **{name: value})
 
     return keep
@@ -159,6 +163,28 @@ _LABEL = click.option(
     expose_value=False,
 )
 
+_PRIORITY = click.option(
+    "--priority",
+    type=click.IntRange(0, 100),
+    help="Higher goes first. Default: 50.",
+    callback=_into("priority"),
+    expose_value=False,
+)
+_QUEUE_LIMIT = click.option(
+    "--queue-limit",
+    type=Seconds(),
+    help="Fail when no worker has begun after so long: 90s, 10m, 2h.",
+    callback=_into("queue_limit"),
+    expose_value=False,
+)
+_RUN_LIMIT = click.option(
+    "--run-limit",
+    type=Seconds(),
+    help="Fail what is not done so long after a worker has begun.",
+    callback=_into("run_limit"),
+    expose_value=False,
+)
+
 
 def _pem(flag: str, name: str, help_: str) -> Callable[[Command], Command]:
     return click.option(
@@ -196,6 +222,11 @@ def everywhere(command: Command) -> Command:
     return _SERVER()(_JSON(command))
 
 
+def detaching(command: Command) -> Command:
+    """Options of commands that follow a job that is made of another."""
+    return _DETACH(saving(command))
+
+
 def saving(command: Command) -> Command:
     """Options of commands that may download results."""
     return _OUTPUT(everywhere(command))
@@ -203,4 +234,4 @@ def saving(command: Command) -> Command:
 
 def making(command: Command) -> Command:
     """Options of commands that make a job."""
-    return _DETACH(_LABEL(saving(command)))
+    return _DETACH(_LABEL(_PRIORITY(_QUEUE_LIMIT(_RUN_LIMIT(saving(command))))))

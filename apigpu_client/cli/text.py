@@ -130,12 +130,11 @@ def job_list(jobs: Sequence[Job], width: int) -> Table:
 
 
 def _job_row(job: Job) -> Sequence[str | Text]:
-    done = sum(item.state == Item.SUCCEEDED for item in job.items)
     return (
         job.name.removeprefix("jobs/"),
         state_words(job.state),
         job.WhichOneof("operation") or "",
-        f"{done}/{len(job.items)}",
+        f"{job.item_counts.succeeded}/{job.item_counts.total}",
         job.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M"),
         Text(" ".join(f"{key}={value}" for key, value in sorted(job.labels.items()))),
     )

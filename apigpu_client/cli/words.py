@@ -1,10 +1,27 @@
-"""The words for the values of the contract's enums, as options take them."""
+"""What options take: the words for the contract's enums, and lengths of time."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import click
+
+
+class Seconds(click.ParamType[float]):
+    """A length of time: "90", "90s", "10m", "2h" or "1d"; becomes seconds."""
+
+    name = "TIME"
+    _UNITS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)([smhd]?)", str(value), re.ASCII)
+        if match is None:
+            self.fail(f"{value!r} is no length of time: say 90s, 10m, 2h or 1d", parameter, context)
+        return float(match[1]) * self._UNITS[match[2]]
 
 
 class Words:

@@ -12,7 +12,8 @@ from typing import Any
 import grpc
 import pytest
 from apigpu.video.v1 import file_pb2, video_service_pb2
-from apigpu.video.v1.job_pb2 import Job, JobEvent
+from apigpu.video.v1.job_pb2 import Heartbeat, Job, JobEvent
+from apigpu.video.v1.video_service_pb2 import WatchJobsResponse
 from apigpu.video.v1.video_service_pb2_grpc import (
     VideoServiceServicer,
     add_VideoServiceServicer_to_server,
@@ -20,6 +21,7 @@ from apigpu.video.v1.video_service_pb2_grpc import (
 from apigpu.worker.v1 import worker_service_pb2 as worker
 
 from apigpu_client import VideoClient
+from apigpu_client.board import Board
 from apigpu_client.errors import (
     InvalidRequest,
     JobFailed,
@@ -28,6 +30,7 @@ from apigpu_client.errors import (
     TransferFailed,
     Unavailable,
 )
+from apigpu_client.hearing import heard
 from apigpu_client.resume import Patience, Position
 from apigpu_common.errors import InvalidInput
 from orchestrator.server import Orchestrator
@@ -183,6 +186,56 @@ def test_news_renew_the_patience_and_repetitions_do_not() -> None:
         for _ in range(4):
             assert not position.accept(JobEvent(job="jobs/1", sequence=4))
             position.pause_s()
+
+
+def test_heartbeats_renew_the_patience_and_are_no_news() -> None:
+    position = Position("jobs/1", after_sequence=4, patience=Patience(max_failures=3))
+    for _ in range(5):
+        for _ in range(3):
+            position.pause_s()
+        assert not position.accept(JobEvent(job="jobs/1", sequence=9, heartbeat=Heartbeat()))
+    assert position.sequence == 4
+
+
+async def test_a_service_that_says_nothing_is_taken_for_dead() -> None:
+    class Silent:
+        """A stream that is open, and then silent for ever: a host that lost its power."""
+
+        cancelled = False
+
+        async def __aiter__(self) -> AsyncIterator[int]:
+            yield 1
+            await asyncio.Event().wait()
+
+        def cancel(self) -> None:
+            self.cancelled = True
+
+    call = Silent()
+    assert [message async for message in heard(call, silence_s=0.05)] == [1]
+    assert call.cancelled
+
+
+def test_a_board_is_what_the_service_said_last_through_any_number_of_streams() -> None:
+    board = Board()
+
+    def told(*names: str, removed: str = "", complete: bool = False) -> bool:
+        jobs = [Job(name=name) for name in names]
+        message = WatchJobsResponse(
+            jobs=jobs, removed=[removed] if removed else [], initial_complete=complete
+        )
+        return board.accept(message)
+
+    board.begin()
+    assert not told("jobs/1")
+    assert told("jobs/2", complete=True)
+    assert not told(), "a heartbeat"
+    assert told("jobs/3", removed="jobs/1")
+    assert set(board.jobs) == {"jobs/2", "jobs/3"}
+    board.begin()  # cut; what was deleted meanwhile is not in the new beginning
+    assert not told("jobs/3")
+    assert set(board.jobs) == {"jobs/2", "jobs/3"}, "nothing flickers"
+    assert told("jobs/4", complete=True)
+    assert set(board.jobs) == {"jobs/3", "jobs/4"}
 
 
 async def test_a_stream_that_somebody_else_cancelled_is_picked_up_again(
