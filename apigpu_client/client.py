@@ -57,6 +57,11 @@ class VideoClient:
     async def __aexit__(self, *_: object) -> None:
         await self._channel.close()
 
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The connection itself, for services of the contract that have no method here."""
+        return self._channel
+
     # Jobs
 
     async def create_job(self, job: Job, request_id: str = "") -> Job:

@@ -40,7 +40,7 @@ class Admission:
         accepted = request.with_defaults(spec, *limits)
         name = ids.job_name(ids.new_id())
         machine = JobMachine.create(accepted, name, datetime.now(UTC), trace_parent())
-        await self._check_files(machine.job)
+        await self._check_files(machine.job, owner)
         return await self._admit(machine, owner, request_id, request.fingerprint(spec))
 
     async def retry(self, job_id: str, owner: str, request_id: str) -> Job:
@@ -55,7 +55,7 @@ class Admission:
         name = ids.job_name(ids.new_id())
         machine = JobMachine.retry(ended, name, datetime.now(UTC), trace_parent())
         try:
-            await self._check_files(machine.job)
+            await self._check_files(machine.job, owner)
         except InvalidInput as error:
             raise error.blaming("name") from None
         return await self._admit(machine, owner, request_id, f"retry of {ended.name}".encode())
@@ -97,9 +97,9 @@ class Admission:
         )
         return [list(unfinished[part.start : part.stop]) for part in places]
 
-    async def _check_files(self, job: Job) -> None:
+    async def _check_files(self, job: Job, owner: str) -> None:
         named = {source.file: path for path, source in sources.sources_to_read(job) if source.file}
-        missing = await self._store.missing_files([ids.id_of(name) for name in named])
+        missing = await self._store.missing_files([ids.id_of(name) for name in named], owner)
         for name, path in named.items():
             if ids.id_of(name) in missing:
                 raise InvalidInput(

@@ -6,8 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-# Whose jobs and files are those made without a key, or with X_API_KEY.
-DEFAULT_OWNER = "default"
+from orchestrator.store.records import DEFAULT_OWNER
 
 
 class Scope(StrEnum):

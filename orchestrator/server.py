@@ -10,6 +10,8 @@ import signal
 from collections.abc import Sequence
 
 import grpc
+from apigpu.admin.v1 import key_service_pb2
+from apigpu.admin.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
 from apigpu.video.v1 import video_service_pb2
 from apigpu.video.v1.job_pb2 import Output
 from apigpu.video.v1.video_service_pb2_grpc import add_VideoServiceServicer_to_server
@@ -31,6 +33,7 @@ from orchestrator.instance import new_holder, take_instance
 from orchestrator.interceptors.chain import chain
 from orchestrator.interceptors.pace import PaceInterceptor
 from orchestrator.interceptors.serialise import SerialiseOnceInterceptor
+from orchestrator.key_service import KeyService
 from orchestrator.keys import Authenticator
 from orchestrator.retention import Retention
 from orchestrator.service import VideoService
@@ -43,6 +46,7 @@ from orchestrator.watch import WatchHub
 log = logging.getLogger(__name__)
 
 SERVICE = video_service_pb2.DESCRIPTOR.services_by_name["VideoService"].full_name
+KEY_SERVICE = key_service_pb2.DESCRIPTOR.services_by_name["KeyService"].full_name
 _CLOSE_STREAMS_S = 2.0
 _LINK_LIFETIME_S = 24 * 3600.0
 
@@ -68,15 +72,16 @@ class Orchestrator:
     async def _assemble(self) -> None:
         """Open every room; each is closed in the opposite order, by the stack."""
         settings = self._settings
-        authenticator = Authenticator(settings.x_api_key.get_secret_value())
-        listeners = [settings.listen, settings.http_address]
-        log.info(exposure.check(listeners, settings, has_keys=not authenticator.is_open))
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         store = store_at(settings.database_url.get_secret_value(), settings.data_dir)
         alone = not settings.database_url.get_secret_value()
         instance = self._stack.enter_context(take_instance(settings.data_dir, alone=alone))
         await store.open()
         self._stack.push_async_callback(store.close)
+        authenticator = Authenticator(settings.x_api_key.get_secret_value(), store)
+        await self._stack.enter_async_context(authenticator.running())
+        listeners = [settings.listen, settings.http_address]
+        log.info(exposure.check(listeners, settings, has_keys=not authenticator.is_open))
         await store.free_leases(instance)
         dispatcher = backend.make(settings)
         self._stack.push_async_callback(dispatcher.close)
@@ -98,10 +103,13 @@ class Orchestrator:
         service = VideoService(
             settings, engine, store, files.storage, uploads, files.links, dispatcher
         )
-        shared = chain(settings, authenticator, ours_alone=all(map(exposure.is_local, listeners)))
+        ours_alone = all(map(exposure.is_local, listeners))
+        shared = chain(settings, authenticator, store, ours_alone=ours_alone)
         await self._serve_http(http, service, shared, files)
         pace = PaceInterceptor(settings.message_timeout_s)
-        await self._serve(service, hub, [*shared, pace, SerialiseOnceInterceptor()], certificates)
+        keys = KeyService(store, authenticator)
+        interceptors = [*shared, pace, SerialiseOnceInterceptor()]
+        await self._serve(service, keys, hub, interceptors, certificates)
         if is_measured(settings.metrics_listen):
             await self._stack.enter_async_context(census(store))
         hub.start()
@@ -141,6 +149,7 @@ class Orchestrator:
     async def _serve(
         self,
         service: VideoService,
+        keys: KeyService,
         hub: WatchHub,
         interceptors: Sequence[grpc.aio.ServerInterceptor],
         certificates: Certificates | None,
@@ -148,10 +157,11 @@ class Orchestrator:
         settings = self._settings
         server = grpc.aio.server(interceptors=interceptors, options=transport.options(settings))
         add_VideoServiceServicer_to_server(service, server)
-        status = Health(["", SERVICE])
+        add_KeyServiceServicer_to_server(keys, server)
+        status = Health(["", SERVICE, KEY_SERVICE])
         health_pb2_grpc.add_HealthServicer_to_server(status, server)
         if settings.reflection:
-            enable_reflection(server, [SERVICE, health.SERVICE_NAME])
+            enable_reflection(server, [SERVICE, KEY_SERVICE, health.SERVICE_NAME])
         host = settings.listen.rpartition(":")[0]
         if certificates is None:
             port = server.add_insecure_port(settings.listen)

@@ -64,6 +64,7 @@ class Uploads:
             size_bytes=written.size_bytes,
             sha256=written.sha256,
             create_time=datetime.now(UTC),
+            owner=current().owner,
         )
         try:
             await self._storage.adopt(path, file_id, media_type(header.filename))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 from typing import Any
 
 import grpc
+import pytest
 from apigpu.video.v1 import job_pb2, operations_pb2, video_service_pb2
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2
@@ -97,6 +98,20 @@ class Refusal:
             self.fields = [violation.field for violation in bad.field_violations]
         elif detail.Unpack(retry):
             self.retry_delay_s = retry.retry_delay.ToTimedelta().total_seconds()
+
+
+async def refusal_of(call: Awaitable[object]) -> Refusal:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    return Refusal(refused.value)
+
+
+async def refusal_of_raw(
+    channel: grpc.aio.Channel, method: str, body: bytes = b"", *metadata: tuple[str, str]
+) -> Refusal:
+    """Call with raw bytes, whatever kind of method it is: a refusal looks the same."""
+    call: Any = channel.unary_unary(method)
+    return await refusal_of(call(body, metadata=metadata))
 
 
 def reason_of(status: Any) -> str:

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import click
 
-from apigpu_client.cli import add_audio, animate, caption, looking, making
+from apigpu_client.cli import add_audio, animate, caption, keys, looking, making
 from apigpu_client.cli import options as common
 from apigpu_client.cli.options import Options
 
@@ -31,5 +31,6 @@ for _command in (
     looking.download,
     looking.info,
     looking.serve,
+    keys.keys,
 ):
     main.add_command(_command)

@@ -9,12 +9,14 @@ from apigpu_common.interceptors.telemetry import TelemetryInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
 from orchestrator.interceptors.auth import AuthInterceptor
 from orchestrator.interceptors.limits import LimitInterceptor, RequestCounter, key_of, peer_of
+from orchestrator.interceptors.ownership import OwnershipInterceptor
 from orchestrator.keys import Authenticator
 from orchestrator.settings import Settings
+from orchestrator.store.store import Store
 
 
 def chain(
-    settings: Settings, authenticator: Authenticator, *, ours_alone: bool
+    settings: Settings, authenticator: Authenticator, store: Store, *, ours_alone: bool
 ) -> list[grpc.aio.ServerInterceptor]:
     """The interceptors, outermost first. ours_alone: whether only this machine can connect."""
     counter = RequestCounter(settings.limits_storage.get_secret_value())
@@ -30,4 +32,5 @@ def chain(
         AuthInterceptor(authenticator, settings.keyless),
         LimitInterceptor(counter, key_of, settings.requests_per_key, settings.watchers_per_key),
         ValidationInterceptor(),
+        OwnershipInterceptor(store),
     ]

@@ -32,6 +32,11 @@ _SCOPES: Mapping[str, Mapping[str, Scope | None]] = {
         "GetServerInfo": ANY_KEY,
         "GetBackendStatus": Scope.JOBS_READ,
     },
+    "apigpu.admin.v1.KeyService": {
+        "CreateKey": Scope.ADMIN,
+        "ListKeys": Scope.ADMIN,
+        "RevokeKey": Scope.ADMIN,
+    },
 }
 SCOPES = {
     f"/{service}/{method}": scope

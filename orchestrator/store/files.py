@@ -76,15 +76,16 @@ class Files:
 
         await self._db.write(work)
 
-    async def missing_files(self, file_ids: Sequence[str]) -> set[str]:
-        """Those of `file_ids` that the store does not know."""
+    async def missing_files(self, file_ids: Sequence[str], owner: str) -> set[str]:
+        """Those of `file_ids` that the owner does not have."""
 
         async def work(db: Connection) -> set[str]:
             known: set[str] = set()
             for start in range(0, len(file_ids), _IDS_AT_ONCE):
                 some = file_ids[start : start + _IDS_AT_ONCE]
                 rows = await db.fetch_all(
-                    f"SELECT id FROM files WHERE id IN ({marks(some)})",
+                    f"SELECT id FROM files WHERE owner = ? AND id IN ({marks(some)})",
+                    owner,
                     *some,
                 )
                 known.update(row["id"] for row in rows)

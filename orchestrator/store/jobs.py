@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from apigpu.video.v1.job_pb2 import Job
 from google.protobuf.duration_pb2 import Duration
@@ -170,7 +171,7 @@ class Jobs:
                 raise Conflict(change.job_id)
             await insert_events(db, change.job_id, change.events)
             for file in change.files:
-                await insert_file(db, file)
+                await insert_file(db, replace(file, owner=await _owner(db, change.job_id)))
 
         await self._db.write(work)
         self._db.tell(JOBS, change.job_id)
@@ -193,6 +194,12 @@ class Jobs:
         files = await self._db.write(work)
         self._db.tell(JOBS, job_id)
         return files
+
+
+async def _owner(db: Connection, job_id: str) -> str:
+    row = await db.fetch_one("SELECT owner FROM jobs WHERE id = ?", job_id)
+    assert row is not None
+    return str(row["owner"])
 
 
 async def _insert_job(db: Connection, new: NewJob) -> bool:

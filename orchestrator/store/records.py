@@ -44,6 +44,22 @@ class StoredFile:
 
 
 @dataclass(frozen=True)
+class StoredKey:
+    """What is kept of an API key. Times are in seconds since 1970; None: never."""
+
+    id: str
+    owner: str
+    scopes: frozenset[str]
+    title: str
+    salt: bytes
+    hash: bytes
+    create_time: float
+    expire_time: float | None = None
+    revoke_time: float | None = None
+    last_use_time: float | None = None
+
+
+@dataclass(frozen=True)
 class NewJob:
     """A job to store with its first event and its tasks.
 

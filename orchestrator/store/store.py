@@ -9,13 +9,14 @@ from orchestrator.store.events import Events
 from orchestrator.store.expiry import Expiry
 from orchestrator.store.files import Files
 from orchestrator.store.jobs import JOBS, Jobs
+from orchestrator.store.keys import Keys
 from orchestrator.store.postgres import PostgresDatabase
 from orchestrator.store.sqlite import SqliteDatabase
 from orchestrator.store.tasks import TASKS, Tasks
 
 
-class Store(Jobs, Events, Tasks, Files, Expiry):
-    """Jobs, their events and tasks, and files, in one database."""
+class Store(Jobs, Events, Tasks, Files, Keys, Expiry):
+    """Jobs, their events and tasks, files, and keys, in one database."""
 
     async def open(self) -> None:
         await self._db.open()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +19,12 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from orchestrator.server import SERVICE, Orchestrator
 from tests import requests
-from tests.requests import Refusal, pictures
+from tests.requests import pictures, refusal_of
 from tests.scripted_worker import ScriptedWorker, serve
 from tests.services import in_process, kept_files, settings
 
 if TYPE_CHECKING:
     from apigpu.video.v1.video_service_pb2_grpc import VideoServiceAsyncStub
-
-
-async def refusal_of(call: Awaitable[object]) -> Refusal:
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await call
-    return Refusal(refused.value)
 
 
 @pytest.fixture

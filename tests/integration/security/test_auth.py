@@ -20,14 +20,14 @@ from apigpu_client import VideoClient
 from apigpu_client.blocking import connect, run_job
 from apigpu_client.errors import NotAllowed
 from orchestrator.interceptors.scopes import SCOPES
-from orchestrator.server import SERVICE, Orchestrator
+from orchestrator.server import KEY_SERVICE, SERVICE, Orchestrator
 from tests import requests
-from tests.requests import Refusal
+from tests.requests import Refusal, refusal_of_raw
 from tests.scripted_worker import ScriptedWorker, serve
 from tests.services import settings
 
 KEY = "a-key-that-is-long-enough"
-PUBLIC_SERVICES = [SERVICE]
+PUBLIC_SERVICES = [SERVICE, KEY_SERVICE]
 
 
 def methods() -> list[MethodDescriptor]:
@@ -38,20 +38,6 @@ def methods() -> list[MethodDescriptor]:
 
 def full_name(method: MethodDescriptor) -> str:
     return f"/{method.containing_service.full_name}/{method.name}"
-
-
-async def refusal(
-    channel: grpc.aio.Channel, method: str, body: bytes = b"", *metadata: tuple[str, str]
-) -> Refusal:
-    """Call with raw bytes, whatever kind of method it is."""
-    call: Any = channel.stream_stream(method)(metadata=metadata)
-    await call.write(body)
-    await call.done_writing()
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await call.read()
-        await call
-        raise AssertionError(f"{method} answered")
-    return Refusal(error.value)
 
 
 @dataclass
@@ -88,7 +74,7 @@ async def test_no_rpc_answers_without_a_key_or_with_a_wrong_one(
         ([("authorization", f"Bearer {KEY}x")], "API_KEY_INVALID"),
         ([("authorization", f"Basic {KEY}")], "API_KEY_MISSING"),
     ]:
-        refused = await refusal(service.channel, method, b"", *metadata)
+        refused = await refusal_of_raw(service.channel, method, b"", *metadata)
         assert refused.code is grpc.StatusCode.UNAUTHENTICATED
         assert refused.reason == reason
     assert not service.worker.tasks
@@ -136,7 +122,7 @@ async def test_health_and_reflection_are_open_as_chosen(
             assert await call.read()
             call.cancel()
             if name not in open_services:
-                refused = await refusal(channel, method, body)
+                refused = await refusal_of_raw(channel, method, body)
                 assert refused.reason == "API_KEY_MISSING"
 
 
@@ -183,7 +169,7 @@ async def test_a_request_that_never_comes_ends_the_call(tmp_path: Path) -> None:
 
 
 async def test_bytes_that_are_no_message_are_refused_plainly(service: Service) -> None:
-    refused = await refusal(
+    refused = await refusal_of_raw(
         service.channel, f"/{SERVICE}/CreateJob", b"\xff\xff\xff", ("x-api-key", KEY)
     )
     assert refused.code is grpc.StatusCode.INVALID_ARGUMENT

@@ -16,7 +16,7 @@ from orchestrator.jobs.machine import JobMachine
 from orchestrator.keep_settings import KeepSettings
 from orchestrator.retention import Retention
 from orchestrator.store.database import Connection, Database
-from orchestrator.store.records import Change, NewJob, StoredFile
+from orchestrator.store.records import DEFAULT_OWNER, Change, NewJob, StoredFile
 from orchestrator.store.store import Store
 from tests.integration.store.stored import NOW, new_job
 
@@ -94,12 +94,12 @@ async def test_an_upload_stays_as_long_as_a_job_needs_it(store: Store, tmp_path:
     await store.create_job(new)
     retention = Retention(store, storage, keep(keep_uploads_s=3600))
     await retention.sweep()
-    assert await store.missing_files(["used", "unused", "new"]) == {"unused"}
+    assert await store.missing_files(["used", "unused", "new"], DEFAULT_OWNER) == {"unused"}
     assert await storage.size_bytes("unused") is None
     assert await storage.size_bytes("used") == 5
     await store.delete_job(new.id)
     await retention.sweep()
-    assert await store.missing_files(["used", "new"]) == {"used"}
+    assert await store.missing_files(["used", "new"], DEFAULT_OWNER) == {"used"}
 
 
 async def test_bytes_go_even_if_he_who_forgot_the_file_died(store: Store, tmp_path: Path) -> None:

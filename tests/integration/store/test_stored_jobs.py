@@ -159,4 +159,4 @@ async def test_files_are_listed_newest_first_and_forgotten_one_by_one(store: Sto
     gone = await store.delete_file("f3")
     assert gone is not None and gone.key == "f3"
     assert await store.delete_file("f3") is None
-    assert await store.missing_files(["f3", "f4", "nonsense"]) == {"f3", "nonsense"}
+    assert await store.missing_files(["f3", "f4", "other"], "ann") == {"f3", "other"}

@@ -1,0 +1,160 @@
+"""The commands that manage API keys; they need a key with the scope admin."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+import grpc
+from apigpu.admin.v1 import key_service_pb2 as admin
+from apigpu.admin.v1.key_service_pb2_grpc import KeyServiceStub
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.table import Table
+
+from apigpu_client.cli import options as common
+from apigpu_client.cli.follow import print_json
+from apigpu_client.cli.options import Options, Session
+from apigpu_client.errors import from_rpc_error
+
+if TYPE_CHECKING:  # the type stub has a name that the module has not
+    from apigpu.admin.v1.key_service_pb2_grpc import KeyServiceAsyncStub
+
+_SCOPES = {
+    "jobs.read": admin.SCOPE_JOBS_READ,
+    "jobs.write": admin.SCOPE_JOBS_WRITE,
+    "files": admin.SCOPE_FILES,
+    "admin": admin.SCOPE_ADMIN,
+}
+
+
+@click.group()
+def keys() -> None:
+    """Manage API keys. Once there is one, every call needs one."""
+
+
+@keys.command()
+@click.option("--owner", default="", help="Whose jobs and files it sees. Default: default.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([*_SCOPES]),
+    help="What it is for; repeat it for several. Default: all but admin.",
+)
+@click.option("--title", default="", help="Where it is used, for people.")
+@click.option("--days", type=click.FloatRange(0, min_open=True), help="How long it is good.")
+@click.option("--replaces", default="", metavar="KEY", help="The key that it takes the place of.")
+@click.option(
+    "--overlap-hours",
+    type=click.FloatRange(0),
+    help="How long the replaced key stays good. Default: 24.",
+)
+@common.everywhere
+@click.pass_obj
+def create(
+    options: Options,
+    owner: str,
+    scopes: tuple[str, ...],
+    title: str,
+    days: float | None,
+    replaces: str,
+    overlap_hours: float | None,
+) -> None:
+    """Make a key, and print it: it cannot be shown again."""
+    request = admin.CreateKeyRequest(
+        owner=owner,
+        scopes=[_SCOPES[scope] for scope in scopes],
+        title=title,
+        replaces=_name(replaces) if replaces else "",
+    )
+    if days is not None:
+        request.lifetime.FromTimedelta(timedelta(days=days))
+    if overlap_hours is not None:
+        request.overlap.FromTimedelta(timedelta(hours=overlap_hours))
+
+    async def work(session: Session) -> None:
+        try:
+            made = await _stub(session).CreateKey(request)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+        if options.as_json:
+            print_json(made)
+        else:
+            click.echo(made.token)
+            click.echo(f"{made.key.name} of {made.key.owner}: keep it now", err=True)
+
+    common.run(options, work)
+
+
+@keys.command("list")
+@click.option("--owner", default="", help="Only this owner's.")
+@common.everywhere
+@click.pass_obj
+def list_(options: Options, owner: str) -> None:
+    """List keys, newest first."""
+
+    async def work(session: Session) -> None:
+        try:
+            found = await _stub(session).ListKeys(admin.ListKeysRequest(owner=owner))
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+        if options.as_json:
+            for key in found.keys:
+                print_json(key)
+        else:
+            session.console.print(_table(found))
+
+    common.run(options, work)
+
+
+@keys.command()
+@click.argument("key")
+@common.everywhere
+@click.pass_obj
+def revoke(options: Options, key: str) -> None:
+    """End KEY at once."""
+
+    async def work(session: Session) -> None:
+        try:
+            ended = await _stub(session).RevokeKey(admin.RevokeKeyRequest(name=_name(key)))
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+        if options.as_json:
+            print_json(ended)
+        else:
+            click.echo(f"{ended.name} is revoked")
+
+    common.run(options, work)
+
+
+def _stub(session: Session) -> KeyServiceAsyncStub:
+    return KeyServiceStub(session.client.channel)
+
+
+def _name(argument: str) -> str:
+    """The id, the resource name, or the key itself, whatever is at hand."""
+    if argument.startswith("apigpu_"):
+        argument = argument.split("_")[1]
+    return argument if argument.startswith("keys/") else f"keys/{argument}"
+
+
+def _table(found: admin.ListKeysResponse) -> Table:
+    table = Table("key", "owner", "scopes", "title", "made", "ends", "last used", box=None)
+    words = {number: name for name, number in _SCOPES.items()}
+    for key in found.keys:
+        ends = "revoked" if key.HasField("revoke_time") else _date(key.expire_time, "never")
+        table.add_row(
+            key.name.removeprefix("keys/"),
+            key.owner,
+            " ".join(words[scope] for scope in key.scopes),
+            key.title,
+            _date(key.create_time),
+            ends,
+            _date(key.last_use_time, "never"),
+        )
+    return table
+
+
+def _date(at: Timestamp, unset: str = "") -> str:
+    return f"{at.ToDatetime():%Y-%m-%d %H:%M}" if at.seconds else unset
