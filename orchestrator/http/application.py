@@ -10,10 +10,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, Route
 
 from orchestrator.http import connect
 from orchestrator.http.calls import Calls
+from orchestrator.http.rest import openapi
 from orchestrator.http.rest.answers import Link
 from orchestrator.http.rest.routes import Facts, RestDoor
 
@@ -35,8 +36,15 @@ def application(
         expose_headers=[*_EXPOSED, *_EXPOSED_BY_PROTOCOLS],
         max_age=_CORS_LIFETIME_S,
     )
+    rest = RestDoor(calls, link, facts)
+    description = openapi.describe(rest.operations)
+
+    async def describe(request: Request) -> JSONResponse:
+        return JSONResponse(description)
+
     routes = [
-        *RestDoor(calls, link, facts).routes(),
+        *rest.routes(),
+        Route("/openapi.json", describe),
         Mount(connect.PATH, connect.ConnectDoor(calls)),
         *more,
     ]

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl
+from pydantic import BaseModel, ConfigDict, Field
+
+# The contract's own rules for media sources and for ids.
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+([/?#][^\s]*)?$", max_length=8192)]
+Id = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f\x7f]{1,128}$")]
 
 
 class CaptionRequest(BaseModel):
-    url_video: HttpUrl = Field(description="Public URL of the video.")
-    url_srt: HttpUrl = Field(description="Public URL of the captions (SRT, WebVTT or ASS).")
+    url_video: Url = Field(description="Public URL of the video.")
+    url_srt: Url = Field(description="Public URL of the captions (SRT, WebVTT or ASS).")
 
 
 class AddAudioRequest(BaseModel):
-    url_video: HttpUrl = Field(description="Public URL of the video.")
-    url_audio: HttpUrl = Field(description="Public URL of the sound (MP3, AAC, WAV ...).")
+    url_video: Url = Field(description="Public URL of the video.")
+    url_audio: Url = Field(description="Public URL of the sound (MP3, AAC, WAV ...).")
 
 
 class Img2VidImage(BaseModel):
-    id: str = Field(min_length=1, max_length=128, description="Your name of it, unique here.")
-    image_url: HttpUrl = Field(description="Public URL of the picture (JPEG, PNG ...).")
+    id: Id = Field(description="Your name of it, unique here.")
+    image_url: Url = Field(description="Public URL of the picture (JPEG, PNG ...).")
     duracao: float = Field(gt=0, le=600, description="Length of the video, in seconds.")
 
 
@@ -68,14 +72,14 @@ class VideoResponse(BaseModel):
 
     code: Literal[200]
     message: str
-    video_url: HttpUrl
+    video_url: Url
     execution: Execution
     stats: Stats
 
 
 class BatchVideo(BaseModel):
     id: str
-    video_url: HttpUrl
+    video_url: Url
 
 
 class BatchFailure(BaseModel):
@@ -134,7 +138,7 @@ class RunpodConfig(BaseModel):
 
 
 class JobOutput(BaseModel):
-    video_url: HttpUrl | None = None
+    video_url: Url | None = None
     videos: list[BatchVideo] = []
     failed: list[BatchFailure] = []
 

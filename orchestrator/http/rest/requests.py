@@ -111,7 +111,8 @@ def _seconds(value: object) -> duration_pb2.Duration | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value:
         return None
     # Whatever is beyond protobuf's range is beyond the contract's, too.
-    seconds = max(-1e9, min(1e9, value)) if not math.isnan(value) else 0.0
+    nanoseconds = 0 if math.isnan(value) else round(max(-1e9, min(1e9, value)) * 1e9)
     duration = duration_pb2.Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
+    # Short of a nanosecond is short, not nothing.
+    duration.FromNanoseconds(nanoseconds or (1 if value > 0 else -1))
     return duration
