@@ -115,4 +115,5 @@ for (const item of job.items) {
   await pipeline(Readable.from(bytes(service, item.output.file)), createWriteStream(path));
   console.log(path);
 }
-process.exitCode = job.state === Job_State.SUCCEEDED ? 0 : 1;
+// Not by exitCode alone: a connection that was cut may keep Node from ending.
+process.exit(job.state === Job_State.SUCCEEDED ? 0 : 1);
