@@ -24,8 +24,10 @@ from apigpu_common.interceptors.telemetry import TelemetryInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
 from apigpu_common.reflection import enable_reflection
 from gpu_worker.fetch import Fetcher
+from gpu_worker.media.cage_check import CageReport
 from gpu_worker.media.encoder_choice import HardwarePolicy
 from gpu_worker.media.encoders import Toolbox, discover
+from gpu_worker.media.process import open_the_cage
 from gpu_worker.service import WorkerService
 from gpu_worker.settings import WorkerSettings
 from gpu_worker.workspace import Workspaces
@@ -55,12 +57,15 @@ async def run(settings: WorkerSettings, *, die_with_parent: bool) -> None:
         loop.add_signal_handler(number, stop.set)
     if die_with_parent:
         await _watch_standard_input(stop)
+    if settings.cage == "off":
+        open_the_cage()
     policy = HardwarePolicy(settings.max_hardware_sessions, settings.min_hardware_clip_s)
     tools = await _unless(stop, discover(settings.ffmpeg, policy))
     if tools is None:
         return
     for probe in tools.encoders:
         log.info("%s %s", probe.name, "works" if probe.works else f"does not work: {probe.reason}")
+    _tell_cage(tools.cage, settings.cage)
     async with Workspaces(settings.work_dir) as workspaces, Fetcher(settings) as fetcher:
         service = WorkerService(
             uuid.uuid4().hex[:12], tools, workspaces, fetcher, settings.max_parallel_items
@@ -72,6 +77,22 @@ async def run(settings: WorkerSettings, *, die_with_parent: bool) -> None:
         log.info("stopping")
         await status.enter_graceful_shutdown()
         await server.stop(_STOP_S if not die_with_parent else 0)
+
+
+def _tell_cage(cage: CageReport, wanted: str) -> None:
+    """Say what the cage holds. Raises InternalError where more was required."""
+    held = ", ".join(sorted(cage.held)) or "nothing"
+    if not cage.open:
+        log.info("children are kept from %s", held)
+        return
+    missing = ", ".join(cage.open)
+    if wanted == "required":
+        raise InternalError(
+            "CAGE_OPEN",
+            f"APIGPU_WORKER_CAGE=required, but children can reach {missing} here: Landlock (Linux"
+            " 5.13) and seccomp filters must be there and allowed.",
+        )
+    log.warning("children are kept from %s, but not from %s", held, missing)
 
 
 async def _serve(service: WorkerService, listen: str) -> tuple[grpc.aio.Server, Health, str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from apigpu_common import __version__
 from apigpu_common.errors import InternalError, ServiceError
 from apigpu_common.logs import about
 from apigpu_common.telemetry import context_of
+from gpu_worker.cage.rules import only_inputs
 from gpu_worker.deliver import deliver
 from gpu_worker.fetch import Fetcher
 from gpu_worker.inputs import Inputs
@@ -97,6 +99,7 @@ class WorkerService(WorkerServiceServicer):
             ffmpeg_version=self._tools.ffmpeg_version,
             encoders=encoders,
             max_parallel_items=self._max_parallel_items,
+            cage=sorted(self._tools.cage.held),
         )
 
     async def _work(self, task: Task, outbox: Outbox) -> None:
@@ -177,9 +180,14 @@ class WorkerService(WorkerServiceServicer):
         async def fetch(source: MediaSource, field: str) -> Path:
             here[field] = 0.0
             with _TRACER.start_as_current_span("fetch", attributes={"apigpu.field": field}):
-                return await inputs.get(source, field, lambda part: arrived(field, part or 0.0))
+                path = await inputs.get(source, field, lambda part: arrived(field, part or 0.0))
+            readable.append(path)
+            return path
 
-        async with self._workspaces.folder() as folder:
+        async with AsyncExitStack() as stack:
+            folder = await stack.enter_async_context(self._workspaces.folder())
+            readable = stack.enter_context(only_inputs())
+            readable.append(folder)
             result = folder / "result.mp4"
             report(stage(job_pb2.STAGE_FETCHING))
             context = ItemContext(folder, result, report, fetch, self._tools)

@@ -77,6 +77,12 @@ class WorkerSettings(BaseSettings):
         " commas, for example 10.0.0.0/8. Default: none; loopback, private and link-local"
         " addresses are refused.",
     )
+    cage: Literal["auto", "required", "off"] = Field(
+        default="auto",
+        description="Whether the processes that read media are shut in (no network, no files of"
+        " other jobs, no processes of their own): auto, as far as this machine can; required: a"
+        " worker that cannot do all of it does not start; off.",
+    )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_format: Literal["text", "json"] = Field(
         default="text",

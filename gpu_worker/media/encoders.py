@@ -17,6 +17,8 @@ from apigpu.video.v1.job_pb2 import Output
 from apigpu.video.v1.operations_pb2 import VideoEncoding
 
 from apigpu_common.errors import InternalError
+from gpu_worker.media import cage_check
+from gpu_worker.media.cage_check import CageReport
 from gpu_worker.media.cpu import available_cpus
 from gpu_worker.media.encoder_choice import EncoderProbe, HardwarePolicy, choose
 from gpu_worker.media.process import ChildFailed, Limits, SourceFailed, child
@@ -79,6 +81,7 @@ class Toolbox:
     encoders: tuple[EncoderProbe, ...]
     threads: int
     policy: HardwarePolicy = field(default_factory=HardwarePolicy)
+    cage: CageReport = field(default_factory=CageReport)
     _running: _Running = field(default_factory=_Running, compare=False)
 
     async def encode(
@@ -133,8 +136,11 @@ async def discover(ffmpeg: Path | None, policy: HardwarePolicy | None = None) ->
     """Find out what works. ffmpeg: the binary to use, or None for the bundled one."""
     binary = ffmpeg or bundled_ffmpeg()
     version = await _version(binary)
-    probes = await asyncio.gather(*(_try(binary, profile) for profile in ALL))
-    return Toolbox(binary, version, tuple(probes), available_cpus(), policy or HardwarePolicy())
+    cage, probes = await asyncio.gather(
+        cage_check.check(), asyncio.gather(*(_try(binary, profile) for profile in ALL))
+    )
+    policy = policy or HardwarePolicy()
+    return Toolbox(binary, version, tuple(probes), available_cpus(), policy, cage)
 
 
 async def _version(ffmpeg: Path) -> str:

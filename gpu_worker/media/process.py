@@ -17,6 +17,8 @@ from pathlib import Path
 
 from opentelemetry import trace
 
+from gpu_worker.cage.rules import rules
+
 _TRACER = trace.get_tracer("apigpu")
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _STDERR_LINES = 40
@@ -29,12 +31,14 @@ class Limits:
     """What a child may use; 0 means no limit.
 
     CUDA reserves address space far beyond what it uses, so hardware encodes must not have a
-    memory limit of this kind.
+    memory limit of this kind. files: how many may be open. devices: the GPU may be used.
     """
 
     cpu_s: int = 0
     memory_bytes: int = 0
     file_bytes: int = 0
+    files: int = 256
+    devices: bool = False
 
 
 # How libraries behave in our children.
@@ -110,6 +114,16 @@ class Child:
             self._tail.append(line[:_STDERR_LINE_BYTES].decode(errors="replace").rstrip())
 
 
+# Whether children are shut in; for operators whose machine needs more than the cage lets through.
+_caged = True
+
+
+def open_the_cage() -> None:
+    """From now on, children are only limited, not shut in."""
+    global _caged
+    _caged = False
+
+
 @asynccontextmanager
 async def child(
     command: Sequence[str | Path],
@@ -130,6 +144,9 @@ async def child(
         str(limits.cpu_s),
         str(limits.memory_bytes),
         str(limits.file_bytes),
+        str(limits.files),
+        *(rules(command, cwd, devices=limits.devices) if _caged else ()),
+        "--",
         *(str(part) for part in command),
         cwd=cwd,
         stdin=stdin,

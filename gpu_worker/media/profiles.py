@@ -19,7 +19,7 @@ DEFAULT_QUALITY = 23
 _WORST = 51
 _WORST_AV1 = 63
 # CUDA reserves far more address space than it uses: no memory limit for hardware encodes.
-_HARDWARE_LIMITS = Limits()
+_HARDWARE_LIMITS = Limits(files=4096, devices=True)
 
 Codec: TypeAlias = "contract.VideoCodec.ValueType"
 CODECS: tuple[Codec, ...] = (

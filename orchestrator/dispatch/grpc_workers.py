@@ -146,6 +146,7 @@ class GrpcDispatcher:
                         encoders=answer.encoders,
                         max_parallel_items=answer.max_parallel_items,
                         gpu=answer.gpu,
+                        cage=answer.cage,
                     )
                 )
         return infos

@@ -20,7 +20,7 @@ PING_INTERVAL_S = 1.0
 HANDLER = (sys.executable, "-m", "gpu_worker.runpod_handler")
 # Should the tests be killed, their workers are too: the SDK would ask a cloud that is gone for
 # jobs, as fast as it can, for ever. No limits.
-_DIE_WITH_US = (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "0", "0", "0")
+_DIE_WITH_US = (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *"0000", "--")
 
 
 @dataclass

@@ -12,6 +12,7 @@ import pytest
 from apigpu.video.v1 import job_pb2, operations_pb2
 from PIL import Image
 
+from gpu_worker.media import process
 from gpu_worker.media.process import ChildFailed, Limits, child
 from tests.requests import seconds
 from tests.studio import Studio, source
@@ -44,7 +45,10 @@ async def none_left(text: str) -> None:
             await asyncio.to_thread(os.sched_yield)
 
 
-async def test_a_child_and_all_it_started_end_with_the_block(tmp_path: Path) -> None:
+async def test_a_child_and_all_it_started_end_with_the_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_caged", False)  # in the cage, it cannot start any
     mark = str(tmp_path)
     code = (
         "import subprocess, sys, time\n"

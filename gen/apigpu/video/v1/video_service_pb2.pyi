@@ -711,6 +711,7 @@ class WorkerInfo(_message.Message):
     ENCODERS_FIELD_NUMBER: _builtins.int
     MAX_PARALLEL_ITEMS_FIELD_NUMBER: _builtins.int
     GPU_FIELD_NUMBER: _builtins.int
+    CAGE_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """Where it is, for example "unix:/run/apigpu/worker.sock" or "10.0.0.5:50052"."""
     version: _builtins.str
@@ -725,6 +726,12 @@ class WorkerInfo(_message.Message):
     def encoders(self) -> _containers.RepeatedCompositeFieldContainer[Global___EncoderInfo]:
         """Video encoders that it has tried, in the order of preference."""
 
+    @_builtins.property
+    def cage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the processes that read media were seen to be kept from when it started, of
+        "network", "files" (of other jobs), "processes" (starting any) and "signals" (to any).
+        """
+
     def __init__(
         self,
         *,
@@ -734,10 +741,11 @@ class WorkerInfo(_message.Message):
         encoders: _abc.Iterable[Global___EncoderInfo] | None = ...,
         max_parallel_items: _builtins.int = ...,
         gpu: _builtins.str = ...,
+        cage: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "encoders", b"encoders", "ffmpeg_version", b"ffmpeg_version", "gpu", b"gpu", "max_parallel_items", b"max_parallel_items", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "cage", b"cage", "encoders", b"encoders", "ffmpeg_version", b"ffmpeg_version", "gpu", b"gpu", "max_parallel_items", b"max_parallel_items", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -478,6 +478,7 @@ class Capabilities(_message.Message):
     ENCODERS_FIELD_NUMBER: _builtins.int
     MAX_PARALLEL_ITEMS_FIELD_NUMBER: _builtins.int
     GPU_FIELD_NUMBER: _builtins.int
+    CAGE_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """The worker's own id."""
     version: _builtins.str
@@ -492,6 +493,12 @@ class Capabilities(_message.Message):
     def encoders(self) -> _containers.RepeatedCompositeFieldContainer[_video_service_pb2.EncoderInfo]:
         """Video encoders, in the order of preference, each tried with a short real encode."""
 
+    @_builtins.property
+    def cage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the processes that read media were seen to be kept from when it started, of
+        "network", "files" (of other jobs), "processes" (starting any) and "signals" (to any).
+        """
+
     def __init__(
         self,
         *,
@@ -501,10 +508,11 @@ class Capabilities(_message.Message):
         encoders: _abc.Iterable[_video_service_pb2.EncoderInfo] | None = ...,
         max_parallel_items: _builtins.int = ...,
         gpu: _builtins.str = ...,
+        cage: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoders", b"encoders", "ffmpeg_version", b"ffmpeg_version", "gpu", b"gpu", "max_parallel_items", b"max_parallel_items", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cage", b"cage", "encoders", b"encoders", "ffmpeg_version", b"ffmpeg_version", "gpu", b"gpu", "max_parallel_items", b"max_parallel_items", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
