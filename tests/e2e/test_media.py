@@ -14,14 +14,19 @@ from google.rpc import code_pb2
 from PIL import Image
 
 from tests import media_samples, requests
+from tests.e2e.conftest import Backend
 from tests.services import connect, in_process, process, worker_process
 
 SRT = "1\n00:00:00,200 --> 00:00:00,800\nHello\n"
 
 
 @pytest.fixture
-async def stub(tmp_path: Path) -> AsyncIterator[Any]:
-    async with process(tmp_path / "data") as service, connect(service.address) as stub:
+async def stub(tmp_path: Path, backend: Backend) -> AsyncIterator[Any]:
+    data_dir = tmp_path / "data"
+    async with (
+        process(data_dir, **backend.environment) as service,
+        connect(service.address) as stub,
+    ):
         yield stub
 
 

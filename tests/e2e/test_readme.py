@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import Backend
 from tests.services import Process, process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,8 +28,8 @@ def blocks(heading: str, language: str) -> list[str]:
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Process]:
-    async with process(tmp_path / "data") as running:
+async def service(tmp_path: Path, backend: Backend) -> AsyncIterator[Process]:
+    async with process(tmp_path / "data", **backend.environment) as running:
         yield running
 
 

@@ -12,21 +12,24 @@ from pathlib import Path
 from tests.runpod_emulator.cloud import ENDPOINT, KEY, running
 from tests.runpod_emulator.policy import Policy
 
+_READY_S = 120.0
 
-async def serve(port: int, policy: Policy) -> None:
+
+async def serve(port: int, policy: Policy, work_dir: Path) -> None:
+    """Says `ready` and its addresses once it serves, and the workers that it must have do."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with tempfile.TemporaryDirectory(prefix="runpod-emulator-") as folder:
-        async with running(Path(folder), port=port, policy=policy) as cloud:
-            print(f"ready {cloud.url}", flush=True)
-            print("A service that works here is started with", file=sys.stderr)
-            print(
-                f"  RUNPOD_API_KEY={KEY} RUNPOD_ENDPOINT_ID={ENDPOINT}"
-                f" APIGPU_RUNPOD_URL={cloud.url} apigpu serve",
-                file=sys.stderr,
-            )
-            await stop.wait()
+    async with running(work_dir, port=port, policy=policy) as cloud:
+        await cloud.clock.until(lambda: cloud.fleet.count("idle") >= policy.workers_min, _READY_S)
+        print(f"ready {cloud.url} {cloud.rest_url}", flush=True)
+        print("A service that works here is started with", file=sys.stderr)
+        print(
+            f"  RUNPOD_API_KEY={KEY} RUNPOD_ENDPOINT_ID={ENDPOINT} APIGPU_RUNPOD_URL={cloud.url}"
+            f" APIGPU_RUNPOD_REST_URL={cloud.rest_url} apigpu serve",
+            file=sys.stderr,
+        )
+        await stop.wait()
 
 
 def main() -> None:
@@ -34,18 +37,22 @@ def main() -> None:
         prog="python -m tests.runpod_emulator", description="RunPod Serverless on loopback."
     )
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
+    parser.add_argument("--min-workers", type=int, default=0)
     parser.add_argument("--max-workers", type=int, default=2)
     parser.add_argument("--idle-timeout", type=float, default=5.0, metavar="SECONDS")
     parser.add_argument("--cold-start", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--no-flash-boot", action="store_true")
+    parser.add_argument("--work-dir", type=Path, help="for workers' files and logs")
     arguments = parser.parse_args()
     policy = Policy(
+        workers_min=arguments.min_workers,
         workers_max=arguments.max_workers,
         idle_timeout_s=arguments.idle_timeout,
         cold_start_s=arguments.cold_start,
         flash_boot=not arguments.no_flash_boot,
     )
-    asyncio.run(serve(arguments.port, policy))
+    with tempfile.TemporaryDirectory(prefix="runpod-emulator-") as folder:
+        asyncio.run(serve(arguments.port, policy, arguments.work_dir or Path(folder)))
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def environment(name: str, base: str, endpoint: str, work_dir: Path) -> dict[str
     """What the platform sets for a worker. base: the endpoint's address."""
     query = "?gpu=NVIDIA+L4"
     return {
-        "HOME": str(work_dir),
+        "HOME": str(work_dir / name),
         "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID{query}",
         "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/job-done/$RUNPOD_POD_ID/$ID{query}",
         "RUNPOD_WEBHOOK_POST_STREAM": f"{base}/job-stream/$RUNPOD_POD_ID/$ID{query}",
@@ -118,7 +118,7 @@ def environment(name: str, base: str, endpoint: str, work_dir: Path) -> dict[str
         "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
         "RUNPOD_SKIP_GPU_CHECK": "true",
         "RUNPOD_LOG_LEVEL": "WARN",
-        "APIGPU_WORKER_WORK_DIR": str(work_dir / name),
+        "APIGPU_WORKER_WORK_DIR": str(work_dir / name / "work"),
     }
 
 
