@@ -6,6 +6,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
+# The distribution's FFmpeg, where there is one: older than the bundled one, and that of the worker's
+# image. What stands on FFmpeg is tested with both.
+SECOND_FFMPEG ?= $(wildcard /usr/bin/ffmpeg)
+SECOND_TESTS := $(addprefix tests/integration/media/test_,hostile.py encoders.py nvenc_driver.py \
+  camera.py images.py add_audio.py soundtrack.py verify.py caption_style.py)
 # Tools find each other (buf calls its plugins) and the project through the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -32,6 +37,12 @@ demo-restart: .venv/ok ## kill the service in the middle of a job; its bar goes 
 
 test: .venv/ok check ## everything that CI runs
 	@pytest
+ifneq ($(SECOND_FFMPEG),)
+	@echo "The media engine again, with $(SECOND_FFMPEG):"
+	@APIGPU_TEST_FFMPEG=$(SECOND_FFMPEG) pytest $(SECOND_TESTS)
+else
+	@echo "NOT TESTED with a second FFmpeg: there is no /usr/bin/ffmpeg (Debian: apt-get install ffmpeg)."
+endif
 
 bench: .venv/ok ## measure every promise against its baseline, in one run
 	@python -m bench

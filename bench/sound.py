@@ -18,13 +18,19 @@ _LENGTH_S = 60
 
 
 def samples(work: Path) -> tuple[Path, Path]:
-    """A video that moves, and a sound that is a little shorter."""
+    """A minute that is as hard to encode as footage from a hand-held camera: it pans and shakes
+    over a photograph, with the grain of a sensor; and speech that is a little shorter."""
     video, sound = work / "clip.mp4", work / "sound.wav"
-    picture = ("-loop", "1", "-t", str(_LENGTH_S), "-i", common.PHOTO)
-    graph = "scale=2880:1620,crop=1920:1080:x='t*10':y='t*5',fps=24,format=yuv420p"
+    picture = ("-loop", "1", "-framerate", "24", "-t", str(_LENGTH_S), "-i", common.PHOTO)
+    graph = (
+        "scale=2400:-2,crop=1920:1080"
+        ":x='240+160*sin(t/3)+9*sin(7*t)+4*sin(17*t)':y='300+120*cos(t/4)+7*sin(5*t+1)'"
+        ",noise=alls=5:allf=t,format=yuv420p"
+    )
     common.run([*common.FFMPEG, *picture, "-vf", graph, *common.X264, video])
-    pink = f"anoisesrc=d={_LENGTH_S - 0.6}:c=pink:r=48000:a=0.3"
-    common.run([*common.FFMPEG, "-f", "lavfi", "-i", pink, "-ac", "2", sound])
+    speech = ("-stream_loop", "-1", "-i", common.ROOT / "demo" / "media" / "narration.mp3")
+    length = ("-t", str(_LENGTH_S - 0.6), "-ac", "2", "-ar", "48000")
+    common.run([*common.FFMPEG, *speech, *length, sound])
     return video, sound
 
 

@@ -9,21 +9,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
-import hypothesis
 import pytest
 from hypothesis import settings
 
-# A busy machine is no failure: pytest's own time limit catches what hangs.
-settings.register_profile("ours", deadline=None)
-settings.load_profile("ours")
-
-# Nothing is timed to pass: examples take as long as a busy machine takes for them.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
-
-# Nothing is timed to pass: an example may take as long as a busy machine needs.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# Nothing is timed to pass: pytest's own time limit catches what hangs.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,8 @@ def open_picture(
             # Both sides, because the orientation is not known yet.
             image.draft("RGB", (longest_px, longest_px))
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image), backdrop)
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image, backdrop)
     except Refused:
         raise
     except Exception as error:  # whatever a decoder stumbles over, it is the picture
@@ -82,7 +83,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
                 return converted
         except (ImageCms.PyCMSError, OSError):
             pass  # a broken profile: take the numbers as they are, as browsers do
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -75,7 +75,7 @@ static void quantise(const float *exact, float sum, int count, int32_t *weights)
 /* results: how many are made of the part `start`, `length` of `samples` samples. */
 static int lay_out(Axis *axis, int samples, double start, double length, int results, int padded) {
     double step = length / results, wider = step > 1 ? step : 1, reach = LOBES * wider;
-    int count = (int)ceil(2 * reach) + 1;
+    int count = (int)ceil(2 * reach);
     if (count > samples) count = samples;
     axis->count = count;
     axis->first = malloc(sizeof(int) * padded);
@@ -84,7 +84,7 @@ static int lay_out(Axis *axis, int samples, double start, double length, int res
     int failed = !axis->first || !axis->weights || !exact;
     for (int i = 0; i < padded && !failed; i++) {
         double centre = start + ((i < results ? i : results - 1) + 0.5) * step;
-        int first = (int)floor(centre - reach);
+        int first = (int)floor(centre - reach + 0.5);
         if (first > samples - count) first = samples - count;
         if (first < 0) first = 0;
         float sum = 0;
