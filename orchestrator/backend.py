@@ -19,6 +19,7 @@ from orchestrator.jobs.prices import PriceList
 from orchestrator.jobs.sharding import Fleet
 from orchestrator.settings import Settings
 
+_OBJECT_STORES = ("s3://", "gs://", "az://")
 _PRICES = Path(__file__).with_name("prices.toml")
 
 
@@ -39,14 +40,20 @@ def _runpod(settings: Settings) -> RunpodDispatcher:
             " under Settings, API Keys. To work on this machine, unset RUNPOD_ENDPOINT_ID"
         )
     # An emulated RunPod on this machine can reach it; the real one cannot.
-    if not _is_here(settings.runpod_url) and _is_here(settings.public_url):
+    # With an object store workers need not reach us at all.
+    through_us = not settings.storage_url.startswith(_OBJECT_STORES) or not settings.storage_direct
+    if through_us and not _is_here(settings.runpod_url) and _is_here(settings.public_url):
         raise _refused(
             f"RunPod's workers cannot reach {settings.public_url or 'this machine'}: they fetch"
             " uploaded files and bring results over HTTP. Set APIGPU_HTTP_LISTEN to an address that"
             " others can connect to, and APIGPU_PUBLIC_URL to how it is reached from the Internet,"
-            " for example https://api.example.com"
+            " for example https://api.example.com; or keep files in an object store"
+            " (APIGPU_STORAGE_URL)"
         )
-    api = RunpodApi(settings.runpod_url, settings.runpod_rest_url, settings.runpod_endpoint_id, key)
+    rest_url = settings.runpod_rest_url
+    if not rest_url and urlsplit(settings.runpod_url).hostname == "api.runpod.ai":
+        rest_url = "https://rest.runpod.io/v1"
+    api = RunpodApi(settings.runpod_url, rest_url, settings.runpod_endpoint_id, key)
     fleet = Fleet(
         settings.runpod_max_workers, settings.runpod_worker_slots, settings.runpod_cold_start_s
     )

@@ -14,7 +14,7 @@ from apigpu.video.v1.job_pb2 import Job, JobEvent
 from apigpu.video.v1.video_service_pb2 import WatchJobsResponse
 from google.rpc import code_pb2
 
-from apigpu_common.errors import PreconditionFailed, ServiceError
+from apigpu_common.errors import NotFound, PreconditionFailed, ServiceError
 from orchestrator.admission import Admission
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.files.places import Places
@@ -103,6 +103,14 @@ class Engine:
         job = await self._admission.retry(job_id, owner, request_id)
         self._wake.set()
         return job
+
+    async def wants(self, job_id: str, attempt_id: str) -> bool:
+        """Whether an attempt is still of use: on the record, and not over."""
+        try:
+            job = await self._ledger.get(job_id)
+        except NotFound:
+            return False
+        return JobMachine(job).is_open(attempt_id) and job.state != Job.CANCELLING
 
     async def get(self, job_id: str) -> Job:
         return await self._ledger.get(job_id)

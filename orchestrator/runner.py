@@ -216,6 +216,9 @@ class TaskRunner:
             kept = [image for image in job.images_to_videos.images if image.id in attempt.file_ids]
             del request.images_to_videos.images[:]
             request.images_to_videos.images.extend(kept)
+        permit = self._places.permit(task.job_id, attempt.id)
+        if self._dispatcher.outlives_us and permit is not None:
+            request.permit.CopyFrom(permit)
         for item_id, file_id in attempt.file_ids.items():
             request.items.add(id=item_id, target=await self._places.target(file_id))
         for _, source in sources.media_sources(job):

@@ -27,6 +27,7 @@ from orchestrator.files.rooms import Files, open_files
 from orchestrator.http.application import application
 from orchestrator.http.calls import Calls
 from orchestrator.http.listener import HttpListener
+from orchestrator.http.permits import Permits, Wanted
 from orchestrator.http.rest.routes import Facts
 from orchestrator.http.transfers import Transfers
 from orchestrator.instance import new_holder, take_instance
@@ -105,7 +106,7 @@ class Orchestrator:
         )
         ours_alone = all(map(exposure.is_local, listeners))
         shared = chain(settings, authenticator, store, ours_alone=ours_alone)
-        await self._serve_http(http, service, shared, files)
+        await self._serve_http(http, service, shared, files, engine.wants)
         pace = PaceInterceptor(settings.message_timeout_s)
         keys = KeyService(store, authenticator)
         interceptors = [*shared, pace, SerialiseOnceInterceptor()]
@@ -123,6 +124,7 @@ class Orchestrator:
         service: VideoService,
         interceptors: Sequence[grpc.aio.ServerInterceptor],
         files: Files,
+        wanted: Wanted,
     ) -> None:
         settings = self._settings
         facts = Facts(
@@ -141,7 +143,10 @@ class Orchestrator:
             link,
             facts,
             settings.cors_allow_origins,
-            Transfers(files.storage, files.spool, files.links).routes(),
+            [
+                *Transfers(files.storage, files.spool, files.links).routes(),
+                *Permits(files.links, wanted).routes(),
+            ],
         )
         await http.open(doors)
         self._stack.push_async_callback(http.close)

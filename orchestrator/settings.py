@@ -64,8 +64,9 @@ class Settings(SecuritySettings, LimitSettings, KeepSettings):
         default="https://api.runpod.ai/v2", description="Where RunPod's API is."
     )
     runpod_rest_url: str = Field(
-        default="https://rest.runpod.io/v1",
-        description="Where RunPod's REST API is, which tells how the endpoint is set up.",
+        default="",
+        description="Where RunPod's REST API is, which tells how the endpoint is set up. Default:"
+        " https://rest.runpod.io/v1, and none where APIGPU_RUNPOD_URL is not RunPod's.",
     )
     runpod_max_workers: int = Field(
         default=3,

@@ -57,12 +57,16 @@ class RunpodDispatcher:
         self._fleet = fleet
         self._max_tasks = max_tasks
         self._queue_limit_s = queue_limit_s
-        self._status = RunpodStatus(api)
+        self._status = RunpodStatus(api, prices)
 
     async def open(self) -> None:
         await self._api.open()
+        # In the background: a RunPod that is away shall not keep the service from starting.
+        self._first_look = asyncio.create_task(self._status.get())
 
     async def close(self) -> None:
+        self._first_look.cancel()
+        await asyncio.wait([self._first_look])
         await self._api.close()
 
     async def capacity(self) -> int:

@@ -73,7 +73,7 @@ class RunpodApi:
         self.endpoint_id = endpoint_id
         self.budget = budget or CallBudget()
         self._url = f"{base_url.rstrip('/')}/{endpoint_id}"
-        self._rest_url = f"{rest_url.rstrip('/')}/endpoints/{endpoint_id}"
+        self._rest_url = f"{rest_url.rstrip('/')}/endpoints/{endpoint_id}" if rest_url else ""
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._patience_s = patience_s
 
@@ -113,7 +113,10 @@ class RunpodApi:
         return await self._ask("GET", "health")
 
     async def configuration(self) -> dict[str, Any]:
-        """How the endpoint is set up: rest.runpod.io, which may need a key with more rights."""
+        """How the endpoint is set up: rest.runpod.io, which may need a key with more rights.
+        Empty where there is no such API."""
+        if not self._rest_url:
+            return {}
         return await self._fetch("configuration", "GET", self._rest_url, None, 0.0)
 
     async def _repeat(

@@ -21,6 +21,8 @@ from orchestrator.files.storage import FileStorage
 
 # What no store of the three kinds goes beyond.
 _LONGEST_S = 7 * 24 * 3600
+# What a link that is none to a file is signed for.
+PERMIT = "PERMIT"
 # A PUT without it makes no blob; other stores do not know it.
 _AZURE = {"x-ms-blob-type": "BlockBlob"}
 
@@ -92,6 +94,12 @@ class Links:
             url = await self._storage.sign("PUT", key, min(lifetime_s, _LONGEST_S))
             return FileLocation(url=url, headers=_AZURE if self._storage.is_azure else {})
         return FileLocation(url=self._own("PUT", key, int(time.time() + lifetime_s), ""))
+
+    def permit(self, job_id: str, attempt_id: str, lifetime_s: float) -> FileLocation:
+        """Where a worker asks whether an attempt is still wanted."""
+        key, expires = f"{job_id}/{attempt_id}", int(time.time() + lifetime_s)
+        query = {"expires": str(expires), "signature": self._sign(PERMIT, key, expires, "")}
+        return FileLocation(url=f"{self._own_url}/attempts/{key}?{urlencode(query)}")
 
     def check_own(self, method: str, key: str, query: Mapping[str, str]) -> str:
         """The file name to give with `key`. Raises LinkRefused."""

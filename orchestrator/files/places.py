@@ -12,15 +12,23 @@ from orchestrator.files.storage import ARRIVALS, FileStorage
 class Places:
     """Tells workers about files, by key.
 
+    reach_us: whether workers can reach our own HTTP address.
     lifetime_s: how long a link must be good: as long as a task may wait and run.
     """
 
     def __init__(
-        self, storage: FileStorage, links: Links, *, shares_disk: bool, lifetime_s: float
+        self,
+        storage: FileStorage,
+        links: Links,
+        *,
+        shares_disk: bool,
+        reach_us: bool,
+        lifetime_s: float,
     ) -> None:
         self._storage = storage
         self._links = links
         self._shares_disk = shares_disk
+        self._reach_us = reach_us
         self._lifetime_s = lifetime_s
 
     async def source(self, key: str) -> FileLocation:
@@ -28,6 +36,12 @@ class Places:
         if path is not None:
             return FileLocation(path=str(path))
         return await self._links.source(key, self._lifetime_s)
+
+    def permit(self, job_id: str, attempt_id: str) -> FileLocation | None:
+        """Where to ask whether an attempt is still wanted; None where nobody can."""
+        if not self._reach_us:
+            return None
+        return self._links.permit(job_id, attempt_id, self._lifetime_s)
 
     async def target(self, file_id: str) -> FileLocation:
         key = arrival_key(file_id)

@@ -45,7 +45,15 @@ async def open_files(
     await links.check()
     # As long as a task may wait and run.
     lifetime_s = settings.task_time_limit_s + settings.runpod_queue_limit_s
-    places = Places(storage, links, shares_disk=shares_disk, lifetime_s=lifetime_s)
+    # With an object store workers need not reach us, and nobody may have said how they could.
+    through_us = storage.folder is not None or not settings.storage_direct
+    places = Places(
+        storage,
+        links,
+        shares_disk=shares_disk,
+        reach_us=through_us or bool(settings.public_url),
+        lifetime_s=lifetime_s,
+    )
     async with Sweeper(
         storage, spool, uploads_s=settings.upload_expiry_s, results_s=lifetime_s + _DAY_S
     ):

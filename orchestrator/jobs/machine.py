@@ -97,9 +97,13 @@ class JobMachine:
         """The attempts at one task, oldest first."""
         return [a for a in self.job.attempts if a.id.rpartition("-")[0] == task_id]
 
+    def is_open(self, attempt_id: str) -> bool:
+        """Whether an attempt is on the record and has not ended."""
+        return self._open_attempt(attempt_id) is not None
+
     def open_attempts(self, task_id: str) -> list[Attempt]:
         """Those of them that have not ended."""
-        return [a for a in self.attempts(task_id) if self._open_attempt(a.id) is not None]
+        return [a for a in self.attempts(task_id) if self.is_open(a.id)]
 
     def attempt_begun(
         self, attempt_id: str, item_ids: Sequence[str], backend: str, now: datetime

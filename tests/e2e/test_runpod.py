@@ -16,7 +16,7 @@ from apigpu.video.v1 import video_service_pb2
 from apigpu.video.v1.job_pb2 import Job
 
 from tests import processes, requests
-from tests.runpod_emulator import ENDPOINT, KEY, running
+from tests.runpod_emulator import ENDPOINT, KEY, faults, running
 from tests.runpod_jobs import batch, command, encoding, ffmpegs, service
 
 
@@ -178,7 +178,7 @@ async def test_a_refused_dispatch_is_retried_only_where_that_can_help(
         job = await requests.finished(stub.RunJob(requests.run(requests.pictures("a"))))
         assert job.state == Job.FAILED
         assert requests.reason_of(job.error) == reason
-        assert cloud.calls == ["run"] * runs
+        assert [call for call in cloud.calls if call in ("run", "stream")] == ["run"] * runs
         assert len(job.attempts) == runs
 
 
@@ -222,3 +222,25 @@ async def test_a_job_that_has_spent_its_budget_is_stopped_and_goes_no_further(
         work_s = attempt.execution_time.ToNanoseconds() / 1e9
         assert attempt.cost_micros == pytest.approx(190 * (start_s + work_s), abs=1)
         assert done.stats.cost_micros == done.stats.wasted_cost_micros == attempt.cost_micros
+
+
+async def test_a_dispatch_whose_answer_was_lost_is_made_again_and_its_job_does_nothing(
+    tmp_path: Path,
+) -> None:
+    """RunPod has no idempotency key: the first job exists, and nobody here knows of it."""
+    async with running(tmp_path / "cloud") as cloud, service(cloud, tmp_path / "data") as stub:
+        cloud.fault = faults.script("run", faults.Lost())
+        done = await requests.finished(
+            stub.RunJob(requests.run(await batch(stub, tmp_path, 1.0, "a")))
+        )
+        assert done.state == Job.SUCCEEDED, done.error
+        first, second = done.attempts
+        assert requests.reason_of(first.error) == "RUNPOD_UNAVAILABLE"
+        assert not first.remote_id and second.remote_id
+        unknown, known = cloud.jobs.values()
+        assert known.id == second.remote_id
+        # The worker took the first one first, asked, and left it.
+        assert unknown.status == "COMPLETED"
+        (result,) = unknown.output[-1]["finished"]["results"]
+        assert "ATTEMPT_OVER" in str(result["error"])
+        assert not any("progress" in event for event in unknown.output)
