@@ -10,10 +10,12 @@ from weakref import WeakValueDictionary
 from apigpu.video.v1.job_pb2 import Job, JobEvent
 
 from apigpu_common.errors import NotFound, Unavailable
+from orchestrator import ids
+from orchestrator.jobs import outbox
 from orchestrator.jobs.estimates import History
 from orchestrator.jobs.machine import JobMachine
 from orchestrator.metrics import JobMetrics
-from orchestrator.store.records import Change, Conflict, StoredFile
+from orchestrator.store.records import Change, Conflict, Delivery, StoredFile
 from orchestrator.store.store import Store
 from orchestrator.watch import WatchHub
 
@@ -58,10 +60,21 @@ class Ledger:
                 if not events:
                     return machine.job
                 try:
-                    await self._store.save(Change(job_id, machine.job, events, files))
+                    await self._store.save(_change(job_id, machine.job, events, files))
                 except Conflict:
                     continue
                 self._hub.publish(job_id, events)
                 self.metrics.observe(machine.job, events)
                 return machine.job
         raise Unavailable("JOB_BUSY", "The job is being changed by too many at once; try again.")
+
+
+def _change(
+    job_id: str, job: Job, events: Sequence[JobEvent], files: Sequence[StoredFile]
+) -> Change:
+    """With what the job's webhook is to be told, so that both are stored or neither."""
+    deliveries = [
+        Delivery(f"msg_{ids.new_id()}", sequence, job.webhook.url, kind, body)
+        for sequence, kind, body in outbox.to_tell(job, events)
+    ]
+    return Change(job_id, job, events, files, deliveries)

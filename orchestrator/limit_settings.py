@@ -47,6 +47,27 @@ class LimitSettings(BaseSettings):
         " connect again by themselves.",
     )
 
+    max_jobs: int = Field(
+        default=100_000, gt=0, description="Jobs that have not ended; beyond it none is accepted."
+    )
+    max_jobs_per_owner: int = Field(
+        default=10_000, gt=0, description="The same for one owner's jobs."
+    )
+    max_stored_bytes_per_owner: int = Field(
+        default=200 * 2**30,
+        gt=0,
+        description="An owner whose files, uploads and results, take so many bytes cannot upload"
+        " more.",
+    )
+    min_free_disk_bytes: int = Field(
+        default=2**30,
+        ge=0,
+        description="With less free on the data folder's disk, no job and no upload is accepted.",
+    )
+    min_free_memory_bytes: int = Field(
+        default=128 * 2**20, ge=0, description="The same for the machine's memory."
+    )
+
     @field_validator("requests_per_key", "requests_per_peer")
     @classmethod
     def _readable(cls, value: str) -> str:

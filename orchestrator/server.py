@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import grpc
 from apigpu.admin.v1 import key_service_pb2
 from apigpu.admin.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
-from apigpu.video.v1 import video_service_pb2
+from apigpu.video.v1 import video_service_pb2, webhook_service_pb2
 from apigpu.video.v1.job_pb2 import Output
 from apigpu.video.v1.video_service_pb2_grpc import add_VideoServiceServicer_to_server
+from apigpu.video.v1.webhook_service_pb2_grpc import add_WebhookServiceServicer_to_server
 from grpc_health.v1 import health, health_pb2_grpc
 
 from apigpu_common.health import Health
@@ -43,11 +44,15 @@ from orchestrator.store.store import store_at
 from orchestrator.tls import Certificates, TlsFiles
 from orchestrator.uploads import Uploads
 from orchestrator.watch import WatchHub
+from orchestrator.webhook_service import WebhookService
+from orchestrator.webhooks import Webhooks, webhook_secrets
 
 log = logging.getLogger(__name__)
 
 SERVICE = video_service_pb2.DESCRIPTOR.services_by_name["VideoService"].full_name
 KEY_SERVICE = key_service_pb2.DESCRIPTOR.services_by_name["KeyService"].full_name
+WEBHOOK_SERVICE = webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"].full_name
+SERVICES = (SERVICE, KEY_SERVICE, WEBHOOK_SERVICE)
 _CLOSE_STREAMS_S = 2.0
 _LINK_LIFETIME_S = 24 * 3600.0
 
@@ -109,8 +114,12 @@ class Orchestrator:
         await self._serve_http(http, service, shared, files, engine.wants)
         pace = PaceInterceptor(settings.message_timeout_s)
         keys = KeyService(store, authenticator)
+        secrets = webhook_secrets(settings, settings.data_dir)
+        hooks = Webhooks(store, secrets, settings)
+        await self._stack.enter_async_context(hooks.running())
+        webhooks = WebhookService(store, secrets)
         interceptors = [*shared, pace, SerialiseOnceInterceptor()]
-        await self._serve(service, keys, hub, interceptors, certificates)
+        await self._serve(service, (keys, webhooks), hub, interceptors, certificates)
         if is_measured(settings.metrics_listen):
             await self._stack.enter_async_context(census(store))
         hub.start()
@@ -154,7 +163,7 @@ class Orchestrator:
     async def _serve(
         self,
         service: VideoService,
-        keys: KeyService,
+        more: tuple[KeyService, WebhookService],
         hub: WatchHub,
         interceptors: Sequence[grpc.aio.ServerInterceptor],
         certificates: Certificates | None,
@@ -162,11 +171,12 @@ class Orchestrator:
         settings = self._settings
         server = grpc.aio.server(interceptors=interceptors, options=transport.options(settings))
         add_VideoServiceServicer_to_server(service, server)
-        add_KeyServiceServicer_to_server(keys, server)
-        status = Health(["", SERVICE, KEY_SERVICE])
+        add_KeyServiceServicer_to_server(more[0], server)
+        add_WebhookServiceServicer_to_server(more[1], server)
+        status = Health(["", *SERVICES])
         health_pb2_grpc.add_HealthServicer_to_server(status, server)
         if settings.reflection:
-            enable_reflection(server, [SERVICE, KEY_SERVICE, health.SERVICE_NAME])
+            enable_reflection(server, [*SERVICES, health.SERVICE_NAME])
         host = settings.listen.rpartition(":")[0]
         if certificates is None:
             port = server.add_insecure_port(settings.listen)

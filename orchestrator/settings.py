@@ -11,9 +11,10 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from orchestrator.keep_settings import KeepSettings
 from orchestrator.limit_settings import LimitSettings
 from orchestrator.security_settings import SecuritySettings
+from orchestrator.webhook_settings import WebhookSettings
 
 
-class Settings(SecuritySettings, LimitSettings, KeepSettings):
+class Settings(SecuritySettings, LimitSettings, KeepSettings, WebhookSettings):
     """Read from variables with the prefix APIGPU_, for example APIGPU_LISTEN."""
 
     model_config = SettingsConfigDict(env_prefix="APIGPU_", frozen=True, populate_by_name=True)

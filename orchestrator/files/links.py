@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import secrets
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -18,6 +15,7 @@ from obstore.exceptions import BaseError
 
 from apigpu_common.errors import InternalError
 from orchestrator.files.storage import FileStorage
+from orchestrator.kept_key import kept_key
 
 # What no store of the three kinds goes beyond.
 _LONGEST_S = 7 * 24 * 3600
@@ -50,7 +48,7 @@ class Links:
         public_url: str,
     ) -> None:
         self._storage = storage
-        self._key = _kept_key(key_path)
+        self._key = kept_key(key_path)
         self._direct = direct and storage.folder is None
         self._public_url = public_url.rstrip("/")
         self._own_url = own_url.rstrip("/")
@@ -123,12 +121,3 @@ class Links:
     def _sign(self, method: str, key: str, expires: int, filename: str) -> str:
         text = "\n".join((method, key, str(expires), filename)).encode()
         return hmac.new(self._key, text, hashlib.sha256).hexdigest()
-
-
-def _kept_key(path: Path) -> bytes:
-    """The same after a restart: links that workers hold stay good."""
-    with suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-    return path.read_bytes()

@@ -7,6 +7,7 @@ import grpc
 from apigpu_common.interceptors.errors import ErrorInterceptor
 from apigpu_common.interceptors.telemetry import TelemetryInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
+from orchestrator.interceptors.admission import AdmissionInterceptor
 from orchestrator.interceptors.auth import AuthInterceptor
 from orchestrator.interceptors.limits import LimitInterceptor, RequestCounter, key_of, peer_of
 from orchestrator.interceptors.ownership import OwnershipInterceptor
@@ -31,6 +32,7 @@ def chain(
         LimitInterceptor(counter, peer, settings.requests_per_peer, settings.watchers_per_peer),
         AuthInterceptor(authenticator, settings.keyless),
         LimitInterceptor(counter, key_of, settings.requests_per_key, settings.watchers_per_key),
+        AdmissionInterceptor(settings, store, settings.data_dir),
         ValidationInterceptor(),
         OwnershipInterceptor(store),
     ]

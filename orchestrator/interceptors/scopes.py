@@ -32,6 +32,11 @@ _SCOPES: Mapping[str, Mapping[str, Scope | None]] = {
         "GetServerInfo": ANY_KEY,
         "GetBackendStatus": Scope.JOBS_READ,
     },
+    "apigpu.video.v1.WebhookService": {
+        "ListWebhookDeliveries": Scope.JOBS_READ,
+        "ResendWebhook": Scope.JOBS_WRITE,
+        "GetWebhookSecret": Scope.JOBS_WRITE,
+    },
     "apigpu.admin.v1.KeyService": {
         "CreateKey": Scope.ADMIN,
         "ListKeys": Scope.ADMIN,

@@ -20,6 +20,8 @@ def asked(spec: Job) -> Job:
         job.priority = spec.priority
     if spec.HasField("max_cost_micros"):
         job.max_cost_micros = spec.max_cost_micros
+    if spec.HasField("webhook"):
+        job.webhook.CopyFrom(spec.webhook)
     for limit in ("queue_time_limit", "run_time_limit"):
         if spec.HasField(limit):
             getattr(job, limit).CopyFrom(getattr(spec, limit))

@@ -13,6 +13,7 @@ from orchestrator.jobs.filters import Filter
 from orchestrator.jobs.orders import Order, Place
 from orchestrator.store import filter_sql
 from orchestrator.store.database import Connection, Database, Value, marks
+from orchestrator.store.deliveries import insert_deliveries
 from orchestrator.store.events import insert_events
 from orchestrator.store.files import forget_files, insert_file
 from orchestrator.store.records import (
@@ -142,16 +143,18 @@ class Jobs:
 
         return await self._db.read(work)
 
-    async def unfinished_jobs(self, owner: str) -> int:
-        """How many of an owner's jobs have not ended."""
+    async def unfinished_jobs(self, owner: str | None, enough: int) -> int:
+        """How many jobs have not ended, counted up to `enough`. owner: whose; None: all."""
 
         async def work(db: Connection) -> int:
+            states = (Job.QUEUED, Job.RUNNING, Job.CANCELLING)
+            mine, values = ("owner = ? AND ", [owner]) if owner is not None else ("", [])
             row = await db.fetch_one(
-                "SELECT count(*) AS jobs FROM jobs WHERE owner = ? AND state IN (?, ?, ?)",
-                owner,
-                Job.QUEUED,
-                Job.RUNNING,
-                Job.CANCELLING,
+                "SELECT count(*) AS jobs FROM (SELECT 1 FROM jobs"
+                f" WHERE {mine}state IN ({marks(states)}) LIMIT ?) AS some",
+                *values,
+                *states,
+                enough,
             )
             assert row is not None
             return int(row["jobs"])
@@ -170,8 +173,11 @@ class Jobs:
             if not changed:
                 raise Conflict(change.job_id)
             await insert_events(db, change.job_id, change.events)
-            for file in change.files:
-                await insert_file(db, replace(file, owner=await _owner(db, change.job_id)))
+            if change.files or change.deliveries:
+                owner = await _owner(db, change.job_id)
+                for file in change.files:
+                    await insert_file(db, replace(file, owner=owner))
+                await insert_deliveries(db, change.job_id, owner, change.deliveries)
 
         await self._db.write(work)
         self._db.tell(JOBS, change.job_id)

@@ -79,18 +79,46 @@ class NewJob:
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """What a webhook is to be told. sequence: of the job's event."""
+
+    id: str
+    sequence: int
+    url: str
+    type: str
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class StoredDelivery(Delivery):
+    """A delivery, and what came of it. Times are in seconds since 1970."""
+
+    job_id: str
+    owner: str
+    state: int
+    attempts: int
+    last_status: int
+    last_error: str
+    create_time: float
+    since: float
+    next_time: float
+
+
+@dataclass(frozen=True)
 class Change:
     """A step in a job's life, stored in one transaction or not at all.
 
     job: as it is after the step. events: what the step made, dense up to
     `job.last_sequence`; the store refuses with Conflict unless the stored job's newest
     event is the one before the first of them. files: outputs that came with it.
+    deliveries: what the job's webhook is to be told of it.
     """
 
     job_id: str
     job: Job
     events: Sequence[JobEvent]
     files: Sequence[StoredFile] = field(default_factory=tuple)
+    deliveries: Sequence[Delivery] = ()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from orchestrator.store.deliveries import Deliveries
 from orchestrator.store.events import Events
 from orchestrator.store.expiry import Expiry
 from orchestrator.store.files import Files
@@ -15,7 +16,7 @@ from orchestrator.store.sqlite import SqliteDatabase
 from orchestrator.store.tasks import TASKS, Tasks
 
 
-class Store(Jobs, Events, Tasks, Files, Keys, Expiry):
+class Store(Jobs, Events, Tasks, Files, Keys, Deliveries, Expiry):
     """Jobs, their events and tasks, files, and keys, in one database."""
 
     async def open(self) -> None:

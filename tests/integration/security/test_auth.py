@@ -20,20 +20,19 @@ from apigpu_client import VideoClient
 from apigpu_client.blocking import connect, run_job
 from apigpu_client.errors import NotAllowed
 from orchestrator.interceptors.scopes import SCOPES
-from orchestrator.server import KEY_SERVICE, SERVICE, Orchestrator
+from orchestrator.server import SERVICE, SERVICES, Orchestrator
 from tests import requests
 from tests.requests import Refusal, refusal_of_raw
 from tests.scripted_worker import ScriptedWorker, serve
 from tests.services import settings
 
 KEY = "a-key-that-is-long-enough"
-PUBLIC_SERVICES = [SERVICE, KEY_SERVICE]
 
 
 def methods() -> list[MethodDescriptor]:
     """Every RPC of every service of ours that callers can reach."""
     pool = descriptor_pool.Default()
-    return [m for name in PUBLIC_SERVICES for m in pool.FindServiceByName(name).methods]
+    return [m for name in SERVICES for m in pool.FindServiceByName(name).methods]
 
 
 def full_name(method: MethodDescriptor) -> str:

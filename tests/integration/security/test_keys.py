@@ -18,6 +18,7 @@ from apigpu.video.v1.job_pb2 import Job
 from apigpu.video.v1.operations_pb2 import MediaSource
 from click.testing import CliRunner
 from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.duration_pb2 import Duration
 
 from apigpu_client import VideoClient
@@ -25,7 +26,7 @@ from apigpu_client.cli import main
 from apigpu_client.errors import ApiGpuError, InvalidRequest, NotAllowed
 from orchestrator.interceptors.scopes import SCOPES
 from orchestrator.key_service import NUMBERS
-from orchestrator.server import SERVICE, Orchestrator
+from orchestrator.server import SERVICES, Orchestrator
 from tests import requests
 from tests.requests import refusal_of, refusal_of_raw
 from tests.scripted_worker import ScriptedWorker, serve
@@ -143,32 +144,38 @@ async def test_a_key_opens_only_what_its_scopes_name(service: Service, method: s
     assert (refused.code, refused.reason) == (grpc.StatusCode.PERMISSION_DENIED, "SCOPE_MISSING")
 
 
-def naming() -> list[str]:
-    """Every RPC of the service whose request names a job or a file."""
-    methods = descriptor_pool.Default().FindServiceByName(SERVICE).methods
-    return [m.name for m in methods if {"name", "job"} & _texts(m.input_type)]
+def naming() -> list[MethodDescriptor]:
+    """Every RPC of ours whose request names a job or a file."""
+    pool = descriptor_pool.Default()
+    methods = [m for name in SERVICES for m in pool.FindServiceByName(name).methods]
+    return [m for m in methods if {"name", "job"} & _texts(m.input_type) and "Key" not in m.name]
 
 
 def _texts(message: Any) -> set[str]:
     return {field.name for field in message.fields if field.type == field.TYPE_STRING}
 
 
-@pytest.mark.parametrize("method", naming())
-async def test_a_stranger_s_job_or_file_is_not_there(service: Service, method: str) -> None:
+@pytest.mark.parametrize("method", naming(), ids=lambda method: method.name)
+async def test_a_stranger_s_job_or_file_is_not_there(
+    service: Service, method: MethodDescriptor
+) -> None:
     """And the refusal is the same as for one that never was."""
     mine, other = [await service.key(owner=owner) for owner in ("mine", "other")]
     async with VideoClient(service.address, api_key=mine.token) as client:
         job = await client.result(requests.pictures("a"))
-    name = job.items[0].output.file if "File" in method else job.name
-    descriptor = descriptor_pool.Default().FindServiceByName(SERVICE).methods_by_name[method]
-    make = message_factory.GetMessageClass(descriptor.input_type)
-    field = "name" if "name" in _texts(descriptor.input_type) else "job"
+    name = job.items[0].output.file if "File" in method.name else job.name
+    make = message_factory.GetMessageClass(method.input_type)
+    field = "name" if "name" in _texts(method.input_type) else "job"
+    known = {"sequence": 1} if "sequence" in make.DESCRIPTOR.fields_by_name else {}
     refusals = []
     for asked in (name, name[:-4] + "0000"):
         async with grpc.aio.insecure_channel(service.address) as channel:
-            body = make(**{field: asked}).SerializeToString()
+            body = make(**{field: asked, **known}).SerializeToString()
             refused = await refusal_of_raw(
-                channel, f"/{SERVICE}/{method}", body, ("x-api-key", other.token)
+                channel,
+                f"/{method.containing_service.full_name}/{method.name}",
+                body,
+                ("x-api-key", other.token),
             )
             refusals.append((refused.code, refused.reason, refused.message, refused.fields))
     assert refusals[0] == refusals[1]

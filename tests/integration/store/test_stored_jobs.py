@@ -60,7 +60,7 @@ async def test_a_request_id_makes_one_job_for_each_owner(store: Store) -> None:
     assert len({job.name for job, _ in made}) == 1
     other, _ = await store.create_job(new_job(request_id="r", owner="bob"))
     assert other.name != made[0][0].name
-    assert await store.unfinished_jobs("ann") == await store.unfinished_jobs("bob") == 1
+    assert await store.unfinished_jobs("ann", 9) == await store.unfinished_jobs("bob", 9) == 1
     assert await store.owner_of_job(ids.id_of(other.name)) == "bob"
 
 

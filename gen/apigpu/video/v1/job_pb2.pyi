@@ -186,6 +186,7 @@ class Job(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     STATS_FIELD_NUMBER: _builtins.int
     MAX_COST_MICROS_FIELD_NUMBER: _builtins.int
+    WEBHOOK_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     QUEUE_TIME_LIMIT_FIELD_NUMBER: _builtins.int
     RUN_TIME_LIMIT_FIELD_NUMBER: _builtins.int
@@ -273,6 +274,10 @@ class Job(_message.Message):
         """What the job has taken so far: waiting, working, cost."""
 
     @_builtins.property
+    def webhook(self) -> Global___Webhook:
+        """Who is told of the job over HTTP. Default: nobody."""
+
+    @_builtins.property
     def queue_time_limit(self) -> _duration_pb2.Duration:
         """Longest wait from `create_time` to `start_time`: more than 0, at most 7 days. A job
         that no worker has begun by then is FAILED with QUEUE_TIME_LIMIT. Default: the
@@ -309,6 +314,7 @@ class Job(_message.Message):
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
         stats: Global___JobStats | None = ...,
         max_cost_micros: _builtins.int | None = ...,
+        webhook: Global___Webhook | None = ...,
         priority: _builtins.int | None = ...,
         queue_time_limit: _duration_pb2.Duration | None = ...,
         run_time_limit: _duration_pb2.Duration | None = ...,
@@ -316,9 +322,9 @@ class Job(_message.Message):
         item_counts: Global___ItemCounts | None = ...,
         trace_parent: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_priority", b"_priority", "add_audio", b"add_audio", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "max_cost_micros", b"max_cost_micros", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "stats", b"stats"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_priority", b"_priority", "add_audio", b"add_audio", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "max_cost_micros", b"max_cost_micros", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "stats", b"stats", "webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_priority", b"_priority", "add_audio", b"add_audio", "attempts", b"attempts", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "items", b"items", "labels", b"labels", "last_sequence", b"last_sequence", "max_cost_micros", b"max_cost_micros", "name", b"name", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "retry_of", b"retry_of", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "state", b"state", "stats", b"stats", "trace_parent", b"trace_parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_priority", b"_priority", "add_audio", b"add_audio", "attempts", b"attempts", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "items", b"items", "labels", b"labels", "last_sequence", b"last_sequence", "max_cost_micros", b"max_cost_micros", "name", b"name", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "retry_of", b"retry_of", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "state", b"state", "stats", b"stats", "trace_parent", b"trace_parent", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_micros: _TypeAlias = _typing.Literal["max_cost_micros"]  # noqa: Y015
     _WhichOneofArgType__max_cost_micros: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros"]  # noqa: Y015
@@ -376,6 +382,63 @@ class ItemCounts(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ItemCounts: _TypeAlias = ItemCounts  # noqa: Y015
+
+@_typing.final
+class Webhook(_message.Message):
+    """An address that is told of a job by signed POST requests (standardwebhooks.com). A receiver
+    takes one by answering 2xx; otherwise it is told again for a day, in the job's order.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Event:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _EventEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Webhook._Event.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        EVENT_UNSPECIFIED: Webhook._Event.ValueType  # 0
+        """Never sent."""
+        STARTED: Webhook._Event.ValueType  # 1
+        """"job.started": a worker has begun."""
+        ITEM_FINISHED: Webhook._Event.ValueType  # 2
+        """"job.item_finished": an item has succeeded, failed or was cancelled."""
+        FINISHED: Webhook._Event.ValueType  # 3
+        """"job.finished": the job has ended; carries it whole."""
+
+    class Event(_Event, metaclass=_EventEnumTypeWrapper):
+        """What may be told."""
+
+    EVENT_UNSPECIFIED: Webhook.Event.ValueType  # 0
+    """Never sent."""
+    STARTED: Webhook.Event.ValueType  # 1
+    """"job.started": a worker has begun."""
+    ITEM_FINISHED: Webhook.Event.ValueType  # 2
+    """"job.item_finished": an item has succeeded, failed or was cancelled."""
+    FINISHED: Webhook.Event.ValueType  # 3
+    """"job.finished": the job has ended; carries it whole."""
+
+    URL_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """A public http or https address, at most 2048 characters. Required."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedScalarFieldContainer[Global___Webhook.Event.ValueType]:
+        """What is told. Default: FINISHED alone."""
+
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        events: _abc.Iterable[Global___Webhook.Event.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Webhook: _TypeAlias = Webhook  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):

@@ -1,0 +1,110 @@
+"""Refuses new work before any of it is read: where its owner has enough of it, or we have, or
+the disk or the memory is about to be full."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from apigpu_common.errors import QuotaExceeded
+from apigpu_common.interceptors.handlers import Behaviour, Handler, WrappingInterceptor, responses
+from orchestrator.identity import current
+from orchestrator.limit_settings import LimitSettings
+from orchestrator.store.store import Store
+
+MAKES_JOBS = frozenset({"CreateJob", "RunJob", "RetryJob"})
+TAKES_BYTES = frozenset({"UploadFile"})
+_RETRY_S = 10.0
+# How long a look at the whole house is good.
+_LOOK_S = 0.5
+
+
+@dataclass
+class _House:
+    """What is left for everybody, as it was a moment ago."""
+
+    unfinished_jobs: int = 0
+    free_disk_bytes: int = 0
+    free_memory_bytes: int = 0
+    looked_at: float = -_LOOK_S
+
+
+class AdmissionInterceptor(WrappingInterceptor):
+    def __init__(self, settings: LimitSettings, store: Store, data_dir: Path) -> None:
+        super().__init__(self._wrap_unary, self._wrap_stream)
+        self._settings = settings
+        self._store = store
+        self._data_dir = data_dir
+        self._house = _House()
+
+    async def _admit(self, method: str) -> None:
+        name = method.rpartition("/")[2]
+        if name not in MAKES_JOBS | TAKES_BYTES:
+            return
+        await self._look()
+        self._check_house()
+        if name in MAKES_JOBS:
+            await self._check_jobs()
+        else:
+            await self._check_bytes()
+
+    async def _look(self) -> None:
+        house = self._house
+        if time.monotonic() - house.looked_at < _LOOK_S:
+            return
+        house.looked_at = time.monotonic()
+        house.free_disk_bytes = shutil.disk_usage(self._data_dir).free
+        house.free_memory_bytes = psutil.virtual_memory().available
+        house.unfinished_jobs = await self._store.unfinished_jobs(None, self._settings.max_jobs)
+
+    def _check_house(self) -> None:
+        house, settings = self._house, self._settings
+        if house.free_disk_bytes < settings.min_free_disk_bytes:
+            raise _full("DISK_FULL", "disk", "The service's disk is nearly full; try again later.")
+        if house.free_memory_bytes < settings.min_free_memory_bytes:
+            raise _full("MEMORY_FULL", "memory", "The service is short of memory; try again later.")
+
+    async def _check_jobs(self) -> None:
+        if self._house.unfinished_jobs >= self._settings.max_jobs:
+            raise _full("QUEUE_FULL", "jobs", "Too many jobs wait here already; try again later.")
+        limit, owner = self._settings.max_jobs_per_owner, current().owner
+        if await self._store.unfinished_jobs(owner, limit) >= limit:
+            raise _full(
+                "TOO_MANY_JOBS",
+                f"owner {owner}",
+                f"{limit} of your jobs have not ended yet: wait for some.",
+            )
+
+    async def _check_bytes(self) -> None:
+        limit, owner = self._settings.max_stored_bytes_per_owner, current().owner
+        if await self._store.stored_bytes(owner) >= limit:
+            raise _full(
+                "STORAGE_FULL",
+                f"owner {owner}",
+                f"Your files take {limit} bytes or more: delete jobs, or wait until they expire.",
+            )
+
+    def _wrap_unary(self, serve: Behaviour, handler: Handler, method: str) -> Behaviour:
+        async def answer(request: Any, context: Any) -> Any:
+            await self._admit(method)
+            return await serve(request, context)
+
+        return answer
+
+    def _wrap_stream(self, serve: Behaviour, handler: Handler, method: str) -> Behaviour:
+        async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
+            await self._admit(method)
+            async for response in responses(serve(request, context)):
+                yield response
+
+        return answer
+
+
+def _full(reason: str, subject: str, message: str) -> QuotaExceeded:
+    return QuotaExceeded(reason, message, subject=subject, retry_after_s=_RETRY_S)
