@@ -30,6 +30,11 @@ _CHUNK_BYTES = 1024 * 1024
 _MAX_TRIES = 4
 _FIRST_PAUSE_S = 0.3
 _LONG_BYTES = 1024 * 1024
+# A put ends with an error where it would take longer than this: a minute, and this speed.
+_LEAST_S = 60.0
+_SLOWEST_BYTES_PER_S = 128 * 1024
+# S3, while another PUT to the same place is going on: asked again, it answers 412.
+_CONFLICT = 409
 # Precondition Failed: by another worker, or by us where the answer was lost.
 _THERE_ALREADY = 412
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
@@ -84,6 +89,15 @@ def _sync(path: Path) -> None:
 async def _put(path: Path, target: FileLocation) -> None:
     """Send it, again where the trouble may pass: what is stored is not overwritten."""
     size_bytes = path.stat().st_size
+    try:
+        async with asyncio.timeout(_LEAST_S + size_bytes / _SLOWEST_BYTES_PER_S):
+            await _try_to_put(path, size_bytes, target)
+    except TimeoutError:
+        log.warning("a result cannot be put to %s in time", host_of(target.url))
+        raise _failed() from None
+
+
+async def _try_to_put(path: Path, size_bytes: int, target: FileLocation) -> None:
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
         for attempt in range(1, _MAX_TRIES + 1):
             try:
@@ -96,7 +110,7 @@ async def _put(path: Path, target: FileLocation) -> None:
                 if 200 <= status < 300 or status == _THERE_ALREADY:
                     return
                 log.warning("%s answers the put of a result with %d", host_of(target.url), status)
-                if not is_passing(status):
+                if not is_passing(status) and status != _CONFLICT:
                     break
             if attempt < _MAX_TRIES:
                 await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt)

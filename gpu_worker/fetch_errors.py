@@ -11,6 +11,12 @@ from google.rpc import code_pb2
 from apigpu_common.errors import InvalidInput, ServiceError
 from apigpu_common.guard import AddressRefused
 
+_REFUSALS = {
+    401: ("SOURCE_UNAUTHORIZED", "wants to know who asks for this URL"),
+    403: ("SOURCE_FORBIDDEN", "refuses this URL"),
+    404: ("SOURCE_NOT_FOUND", "has nothing at this URL"),
+    410: ("SOURCE_GONE", "has nothing at this URL any more"),
+}
 # What another try may cure, beside the errors of the server (5xx).
 _RETRIED = frozenset({408, 425, 429})
 
@@ -30,15 +36,50 @@ def is_passing(status: int) -> bool:
 
 def refused_status(status: int, host: str) -> InvalidInput:
     """An answer that will be the same next time."""
-    if status in (404, 410):
-        return InvalidInput("SOURCE_NOT_FOUND", f"{host} has nothing at this URL ({status}).")
-    if status in (401, 403):
-        return refused(host, f"refuses this URL ({status}): is the link signed, or expired?")
-    return refused(host, f"answers this URL with {status}")
+    reason, what = _REFUSALS.get(status, ("SOURCE_REFUSED", "answers this URL"))
+    hint = ": is the link signed, and not expired?" if status in (401, 403) else ""
+    return InvalidInput(
+        reason, f"{host} {what} ({status}){hint}.", metadata={"http_status": str(status)}
+    )
+
+
+def failing(status: int, host: str) -> ServiceError:
+    """An answer that may be another one later, and was not within our tries."""
+    return ServiceError(
+        code_pb2.UNAVAILABLE,
+        "SOURCE_FAILING",
+        f"{host} answered this URL with {status}, again and again.",
+        retryable=True,
+        metadata={"http_status": str(status)},
+    )
+
+
+def too_slow(host: str, bytes_per_s: int) -> ServiceError:
+    return ServiceError(
+        code_pb2.UNAVAILABLE,
+        "SOURCE_TOO_SLOW",
+        f"{host} delivers less than {bytes_per_s} bytes a second.",
+        retryable=True,
+    )
+
+
+def disk_full() -> ServiceError:
+    return ServiceError(
+        code_pb2.RESOURCE_EXHAUSTED,
+        "WORKER_DISK_FULL",
+        "The worker's disk has no room for this input.",
+        retryable=True,  # another worker may have
+    )
 
 
 def refused(host: str, what: str) -> InvalidInput:
     return InvalidInput("SOURCE_REFUSED", f"{host} {what}.")
+
+
+def host_refused(host: str) -> InvalidInput:
+    return InvalidInput(
+        "SOURCE_HOST_REFUSED", f"{host} is not one of the hosts that inputs may come from here."
+    )
 
 
 def too_large(host: str, max_bytes: int) -> InvalidInput:
@@ -59,10 +100,6 @@ def lasting(error: Exception, host: str) -> InvalidInput | None:
         return InvalidInput("SOURCE_ADDRESS_REFUSED", f"{host} is not a public address.")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return refused(host, "has no valid certificate")
-    if isinstance(error, aiohttp.TooManyRedirects):
-        return refused(host, "redirects too many times")
-    if isinstance(error, aiohttp.NonHttpUrlRedirectClientError):
-        return refused(host, "redirects to something else than http or https")
-    if isinstance(error, ValueError):  # aiohttp.InvalidURL, of a redirect too, is one
+    if isinstance(error, ValueError):  # aiohttp.InvalidURL is one, too
         return refused(host, "leads to something that is not a usable URL")
     return None

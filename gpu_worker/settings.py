@@ -71,6 +71,20 @@ class WorkerSettings(BaseSettings):
     fetch_timeout_s: float = Field(
         default=1800.0, gt=0, description="Longest time for fetching one input, in seconds."
     )
+    fetch_min_bytes_per_s: int = Field(
+        default=16 * 1024,
+        ge=0,
+        description="A source that delivers less is given up, in bytes a second; measured over"
+        " APIGPU_WORKER_FETCH_PATIENCE_S.",
+    )
+    fetch_patience_s: float = Field(
+        default=30.0, gt=0, description="How long a source may be too slow, in seconds."
+    )
+    fetch_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Hosts that inputs may come from, separated by commas; *.example.com stands"
+        " for all below example.com. Default: any with a public address.",
+    )
     fetch_allow: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = Field(
         default=(),
         description="Networks that inputs may come from although they are private, separated by"
@@ -95,7 +109,7 @@ class WorkerSettings(BaseSettings):
         description="Folder for the log as well, in files that are rotated. Default: none.",
     )
 
-    @field_validator("fetch_allow", mode="before")
+    @field_validator("fetch_allow", "fetch_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,6 +11,7 @@ from aiohttp import web
 from apigpu.worker.v1.worker_service_pb2 import FileLocation
 
 from apigpu_common.errors import ServiceError
+from gpu_worker import deliver as deliver_module
 from gpu_worker.deliver import deliver
 from tests.http_server import cut, serving
 
@@ -31,7 +33,7 @@ async def refused(path: Path, target: FileLocation) -> ServiceError:
     return error.value
 
 
-@pytest.mark.parametrize("stumble", [500, 429, "cut"])
+@pytest.mark.parametrize("stumble", [500, 429, 409, "cut"])
 async def test_a_result_is_put_again_when_the_store_stumbles(
     result: Path, stumble: int | str
 ) -> None:
@@ -84,6 +86,23 @@ async def test_a_store_that_stays_down_is_not_asked_for_ever(
     assert 2 <= len(calls) <= 6
     assert "503" in caplog.text, "the operator can find out why"
     assert "signature" not in caplog.text
+
+
+async def test_a_store_that_never_answers_meets_a_deadline(
+    result: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver_module, "_LEAST_S", 0.2)
+    monkeypatch.setattr(deliver_module, "_SLOWEST_BYTES_PER_S", 100_000_000)
+    done = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        await done.wait()
+        return web.Response()
+
+    async with serving(handler) as base:
+        error = await refused(result, FileLocation(url=f"{base}/x?signature=1"))
+        done.set()
+    assert (error.reason, error.retryable) == ("DELIVERY_FAILED", True)
 
 
 async def test_a_result_on_disk_appears_whole_and_alone(result: Path) -> None:

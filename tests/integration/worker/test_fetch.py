@@ -24,7 +24,7 @@ BODY = bytes(range(256)) * 4000
 LOOPBACK = "127.0.0.0/8"
 
 
-def settings(allow: str = LOOPBACK, **more: float) -> WorkerSettings:
+def settings(allow: str = LOOPBACK, **more: object) -> WorkerSettings:
     return WorkerSettings.model_validate({"fetch_allow": allow, **more})
 
 
@@ -174,7 +174,7 @@ async def test_a_redirect_to_nowhere_good_is_refused_at_once(tmp_path: Path, loc
 @pytest.mark.parametrize("url", ["http://[::1/?signature=1", "http://a:99999/?signature=1"])
 async def test_a_url_that_is_none_is_refused_as_one(tmp_path: Path, url: str) -> None:
     error = await refused(url, tmp_path, settings())
-    assert (error.reason, error.retryable) == ("SOURCE_REFUSED", False)
+    assert (error.reason, error.retryable) == ("SOURCE_URL_INVALID", False)
 
 
 def test_addresses_that_carry_or_hide_a_private_one_are_refused() -> None:
@@ -271,7 +271,13 @@ async def test_a_file_that_changed_meanwhile_is_fetched_anew(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [(404, "SOURCE_NOT_FOUND"), (403, "SOURCE_REFUSED"), (418, "SOURCE_REFUSED")],
+    [
+        (401, "SOURCE_UNAUTHORIZED"),
+        (403, "SOURCE_FORBIDDEN"),
+        (404, "SOURCE_NOT_FOUND"),
+        (410, "SOURCE_GONE"),
+        (418, "SOURCE_REFUSED"),
+    ],
 )
 async def test_a_server_that_says_no_is_asked_once(
     tmp_path: Path, status: int, reason: str
@@ -300,7 +306,8 @@ async def test_a_server_in_trouble_is_asked_again_and_not_for_ever(tmp_path: Pat
         assert (await fetch(base, tmp_path, settings())).read_bytes() == BODY
         calls.clear()
         error = await refused(f"{base}/always", tmp_path, settings())
-    assert (error.reason, error.retryable) == ("SOURCE_UNREACHABLE", True)
+    assert (error.reason, error.retryable) == ("SOURCE_FAILING", True)
+    assert error.metadata["http_status"] == "503"
     assert 2 <= len(calls) <= 6
 
 
