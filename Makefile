@@ -32,6 +32,9 @@ help: ## show this list
 demo: .venv/ok ## make real videos on this machine: no FFmpeg, no GPU, no account needed
 	@python demo/run.py
 
+demo-runpod: .venv/ok ## two RunPod workers, emulated on this machine: scaling from none and back
+	@python demo/on_runpod.py
+
 demo-restart: .venv/ok ## kill the service in the middle of a job; its bar goes on to the end
 	@python demo/restart.py
 
