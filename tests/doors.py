@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -47,7 +47,11 @@ class Door(Protocol):
 
     name: str
 
-    async def call(self, method: str, *requests: Message, key: str = "") -> Outcome: ...
+    async def call(
+        self, method: str, *requests: Message, key: str = "", take: int | None = None
+    ) -> Outcome:
+        """take: leave after so many messages."""
+        ...
 
 
 class GrpcDoor:
@@ -58,7 +62,9 @@ class GrpcDoor:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
 
-    async def call(self, method: str, *requests: Message, key: str = "") -> Outcome:
+    async def call(
+        self, method: str, *requests: Message, key: str = "", take: int | None = None
+    ) -> Outcome:
         descriptor = METHODS[method]
         call: Any = self._channel.stream_stream(
             f"/{SERVICE.full_name}/{method}",
@@ -67,8 +73,12 @@ class GrpcDoor:
         )
         outcome = Outcome()
         try:
-            async for message in call(_each(requests), metadata=((KEY_HEADER, key),)):
+            answers = call(_each(requests), metadata=((KEY_HEADER, key),))
+            async for message in answers:
                 outcome.messages.append(message)
+                if len(outcome.messages) == take:
+                    answers.cancel()
+                    break
         except grpc.aio.AioRpcError as error:
             refusal = Refusal(error)
             outcome.code, outcome.message = error.code().name, refusal.message
@@ -83,7 +93,9 @@ class ConnectDoor:
         self.name = name
         self._client = ConnectClient(url, protocol=protocol, codec=codec, accept_compression=())
 
-    async def call(self, method: str, *requests: Message, key: str = "") -> Outcome:
+    async def call(
+        self, method: str, *requests: Message, key: str = "", take: int | None = None
+    ) -> Outcome:
         info = _info(METHODS[method])
         headers = {KEY_HEADER: key}
         outcome = Outcome()
@@ -93,8 +105,11 @@ class ConnectDoor:
                     stream = self._client.execute_server_stream(
                         request=requests[0], method=info, headers=headers
                     )
-                    async for message in stream:
-                        outcome.messages.append(message)
+                    async with aclosing(stream) as answers:  # type: ignore[type-var]
+                        async for message in answers:
+                            outcome.messages.append(message)
+                            if len(outcome.messages) == take:
+                                break
                 case StreamType.CLIENT_STREAM:
                     answer = await self._client.execute_client_stream(
                         request=_each(requests), method=info, headers=headers

@@ -50,10 +50,12 @@ class Caller:
     def over_http(
         cls, headers: Iterable[tuple[str, str]], address: str, timeout_s: float | None = None
     ) -> Caller:
-        """address: host:port, as the listener knows it."""
+        """address: host:port, as the listener knows it. peer is then as gRPC writes it."""
+        host, _, port = address.rpartition(":")
+        peer = f"ipv6:[{host.strip('[]')}]:{port}" if ":" in host else f"ipv4:{address}"
         return cls(
             metadata=tuple((name.lower(), value) for name, value in headers),
-            peer=f"ipv6:{address}" if address.startswith("[") else f"ipv4:{address}",
+            peer=peer,
             deadline=None if timeout_s is None else time.monotonic() + timeout_s,
         )
 

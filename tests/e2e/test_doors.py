@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from apigpu.video.v1 import job_pb2, operations_pb2
 from apigpu.video.v1 import video_service_pb2 as service
 from google.protobuf import json_format
@@ -38,11 +38,15 @@ class House:
     file: str
 
 
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    data = tmp_path_factory.mktemp("data")
     async with (
         serve(ScriptedWorker()) as worker,
-        Orchestrator(settings(tmp_path, (worker,), x_api_key=KEY)) as running,
+        Orchestrator(settings(data, (worker,), x_api_key=KEY)) as running,
         aiohttp.ClientSession(f"http://{running.http_address}") as http,
         doors_to(running.address, running.http_address) as doors,
     ):
@@ -164,6 +168,15 @@ async def test_uploads_arrive_whole_through_every_door(house: House) -> None:
         assert b"".join(message.chunk for message in got.messages) == BODY, door.name
 
 
+async def test_all_jobs_can_be_watched_through_every_door(house: House) -> None:
+    """The stream has no end: what it begins with is compared."""
+    watch = service.WatchJobsRequest(initial_jobs=2)
+    outcomes = {
+        door.name: await door.call("WatchJobs", watch, key=KEY, take=1) for door in house.doors
+    }
+    assert same(outcomes).messages[0].jobs
+
+
 async def test_a_link_from_any_door_can_be_fetched(house: House) -> None:
     for door in house.doors:
         ask = service.CreateFileLinkRequest(name=house.file)
@@ -210,7 +223,8 @@ REST = [
 async def test_a_rest_request_makes_the_job_that_grpc_would(
     house: House, path: str, body: Any, part: Any, other: Any
 ) -> None:
-    headers = {KEY_HEADER: KEY, "idempotency-key": "rest"}
+    request_id = f"rest-{path.rpartition('/')[2]}"
+    headers = {KEY_HEADER: KEY, "idempotency-key": request_id}
     async with house.http.post(path, json=body, headers=headers) as response:
         told = await response.json()
         assert response.status == 200, told
@@ -220,7 +234,7 @@ async def test_a_rest_request_makes_the_job_that_grpc_would(
     asked = job_pb2.Job()
     operation = job.WhichOneof("operation")
     getattr(asked, operation).CopyFrom(getattr(job, operation))
-    again = await house.doors[0].call("CreateJob", requests.create(asked, "rest"), key=KEY)
+    again = await house.doors[0].call("CreateJob", requests.create(asked, request_id), key=KEY)
     assert again.messages[0].name == name
     for told_part in (part, other):
         assert _contains(

@@ -188,6 +188,35 @@ async def test_a_client_that_leaves_does_not_end_the_job(open_doors: Open) -> No
     assert job.state == job.SUCCEEDED
 
 
+async def test_a_stop_of_the_service_tells_who_waits_where_to_go_on(open_doors: Open) -> None:
+    begun = asyncio.Event()
+
+    async def never(task: Any, sender: Sender) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with aiohttp.ClientSession() as http:
+        async with open_doors(never) as doors:
+            url = f"http://{doors.http_address}/video/caption"
+            waiting = asyncio.create_task(http.post(url, json=CAPTION))
+            await begun.wait()
+        response = await waiting
+        told = await body_of(response)
+    assert (response.status, told["code"], told["reason"]) == (503, 503, "SHUTTING_DOWN")
+    assert told["jobId"] == response.headers["x-job-id"]
+
+
+async def test_too_many_calls_are_a_429_that_says_when_to_come_back(open_doors: Open) -> None:
+    key = "the-key-of-a-hasty-client"
+    async with open_doors(x_api_key=key, requests_per_key="2/hour") as doors:
+        for status in (200, 200, 429):
+            async with doors.http.get("/", headers={"X-API-Key": key}) as response:
+                told = await body_of(response)
+                assert response.status == status
+    assert told["error"] == "Too many requests"
+    assert 0 < int(response.headers["retry-after"]) <= 3600
+
+
 async def test_a_repeated_post_with_its_key_makes_no_second_job(doors: Doors) -> None:
     headers = {"Idempotency-Key": "order-1"}
     ids = []
