@@ -13,7 +13,7 @@ from apigpu_common.errors import NotFound, Unavailable
 from orchestrator import ids
 from orchestrator.jobs import outbox
 from orchestrator.jobs.estimates import History
-from orchestrator.jobs.machine import JobMachine
+from orchestrator.jobs.machine import JobMachine, is_final
 from orchestrator.metrics import JobMetrics
 from orchestrator.store.records import Change, Conflict, Delivery, StoredFile
 from orchestrator.store.store import Store
@@ -65,6 +65,8 @@ class Ledger:
                     continue
                 self._hub.publish(job_id, events)
                 self.metrics.observe(machine.job, events)
+                if is_final(machine.job):
+                    self.history.learn(machine.job)
                 return machine.job
         raise Unavailable("JOB_BUSY", "The job is being changed by too many at once; try again.")
 

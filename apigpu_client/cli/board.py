@@ -20,6 +20,7 @@ from apigpu_client.cli.options import Session
 
 _OPEN = (Job.RUNNING, Job.CANCELLING, Job.QUEUED)
 _WIDE = 100
+_VERY_WIDE = 130
 _BAR_STYLE = {
     Job.SUCCEEDED: "green",
     Job.PARTIALLY_SUCCEEDED: "yellow",
@@ -90,7 +91,9 @@ def board(jobs: Iterable[Job], width: int, height: int) -> RenderableType:
     if width >= _WIDE:
         rows.add_column("labels", no_wrap=True, max_width=30)
     for job in found[:room]:
-        rows.add_row(*_row(job)[: len(rows.columns)])
+        # The end tells jobs apart: ids begin with the time.
+        name = job.name.removeprefix("jobs/") if width >= _VERY_WIDE else f"...{job.name[-8:]}"
+        rows.add_row(name, *_row(job)[: len(rows.columns) - 1])
     rest = [Text(f"and {len(found) - room} more", "dim")] if len(found) > room else []
     return Group(_head(found), Text(), rows, *rest)
 
@@ -107,8 +110,6 @@ def _row(job: Job) -> Sequence[RenderableType]:
     style = _BAR_STYLE.get(job.state, "cyan")
     labels = " ".join(f"{key}={value}" for key, value in sorted(job.labels.items()))
     return (
-        # The end tells jobs apart: ids begin with the time.
-        Text(f"...{job.name[-8:]}"),
         Text(_words(job.state), style),
         Text((job.WhichOneof("operation") or "").replace("_", " ")),
         ProgressBar(completed=job.progress.percent, complete_style=style, finished_style=style),

@@ -175,7 +175,6 @@ class JobMachine:
             self._attempt_changed(attempt, now)
         if states.JOB.follow(self.job.state, JobCause.BEGUN) is not None:
             self.job.start_time.CopyFrom(_timestamp(now))
-            self.job.progress.stage = job_pb2.STAGE_STARTING
             self._move(JobCause.BEGUN, now)
 
     # What an attempt tells counts while the attempt is open: others may be at its items since.
@@ -320,6 +319,9 @@ class JobMachine:
         after = states.JOB.follow(self.job.state, cause)
         if after is not None:
             previous, self.job.state = self.job.state, after
+            if cause is JobCause.BEGUN:
+                self.job.progress.CopyFrom(rollup.roll_up(self.job, 0.0, self._expected_s))
+                self.job.progress.stage = job_pb2.STAGE_STARTING
             self._event(now).state_changed.previous_state = previous
 
     def _event(self, now: datetime) -> JobEvent:

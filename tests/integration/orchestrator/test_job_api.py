@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from apigpu.video.v1 import video_service_pb2 as service
-from apigpu.video.v1.job_pb2 import JOB_VIEW_BASIC, Item, Job
+from apigpu.video.v1.job_pb2 import JOB_VIEW_BASIC, Job
 from apigpu.worker.v1 import worker_service_pb2 as worker
 from google.rpc import error_details_pb2, status_pb2
 
@@ -242,6 +242,29 @@ async def test_the_time_left_is_known_from_earlier_jobs_before_there_is_progress
         # One clip of a second is 24 frames, which is what the scripted worker makes of it.
         await requests.finished(stub.RunJob(requests.run(pictures("a"))))
         async for event in stub.RunJob(requests.run(pictures("b"))):
-            if event.HasField("item") and event.item.state == Item.RUNNING:
+            if event.state == Job.RUNNING:
+                assert event.progress.percent == 0
                 assert event.progress.HasField("time_left")
                 return
+
+
+async def test_an_owner_has_no_more_tasks_at_work_than_allowed(tmp_path: Path) -> None:
+    at_work, most = 0, 0
+
+    async def count(task: worker.Task, sender: Sender) -> None:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await do_all(task, sender)
+        at_work -= 1
+
+    worker_ = ScriptedWorker(count)
+    worker_.slots = 4
+    async with (
+        serve(worker_) as address,
+        in_process(tmp_path, (address,), max_tasks_per_owner=1) as stub,
+    ):
+        jobs = [await stub.CreateJob(requests.create(pictures("a"))) for _ in range(4)]
+        for job in jobs:
+            await requests.finished(stub.WatchJob(requests.watch(job)))
+    assert most == 1
