@@ -103,7 +103,11 @@ async def test_a_job_that_no_worker_takes_fails_when_its_wait_is_over(tmp_path: 
 
 async def test_a_job_that_runs_too_long_is_stopped_at_the_worker(tmp_path: Path) -> None:
     worker_ = ScriptedWorker(hang)
-    async with serve(worker_) as address, in_process(tmp_path, (address,)) as stub:
+    # A long lease: it is stopped at once, not when the lease is next renewed.
+    async with (
+        serve(worker_) as address,
+        in_process(tmp_path, (address,), lease_s=120) as stub,
+    ):
         spec = pictures("a")
         spec.run_time_limit.CopyFrom(seconds(0.1))
         job = await requests.finished(stub.RunJob(requests.run(spec)))

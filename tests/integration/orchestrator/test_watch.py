@@ -164,6 +164,23 @@ async def test_a_job_that_another_process_moves_is_followed_by_asking_the_store(
     elsewhere.stop()
 
 
+async def test_two_who_move_a_job_in_turns_leave_no_gap_in_the_story(book: Book) -> None:
+    """What the other one did is not told here: it must be read, not skipped."""
+    other = Ledger(book.store, WatchHub(book.store))
+    watcher = book.watch()
+    story = [await anext(watcher) for _ in range(4)]
+    for percent in range(1, 6):
+        await book.progress(percent)
+    story += [await anext(watcher) for _ in range(5)]
+    told = {"a": Progress(percent=50)}
+    await other.step(JOB, lambda m, at: m.items_progressed(ATTEMPT, told, at))
+    await book.progress(60)
+    await book.succeed("a")
+    await book.succeed("b")
+    story += [event async for event in watcher]
+    assert [event.sequence for event in story] == list(range(1, len(story) + 1))
+
+
 async def test_a_stop_ends_every_watch_so_that_clients_go_elsewhere(book: Book) -> None:
     watcher = book.watch()
     for _ in range(4):
