@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -38,6 +39,8 @@ _POLL_S = 0.5
 _RENEWALS_PER_LEASE = 3
 # Between a failure of our own (store away) and the next try.
 _PAUSE_AFTER_ERROR_S = 1.0
+# For giving a task back at a stop; with the store away, its lease runs out instead.
+_HAND_OVER_S = 5.0
 # How often jobs are looked for that have passed a time limit, and how many at a time.
 _TIME_LIMITS_S = 0.5
 _OVERDUE_AT_ONCE = 100
@@ -75,8 +78,8 @@ class Engine:
         self._ledger = Ledger(store, hub)
         self._admission = Admission(settings, store, self._ledger, dispatcher)
         self._runner = TaskRunner(
-            store,
-            self._ledger,
+            store.patient(),
+            self._ledger.patient(),
             storage,
             dispatcher,
             places,
@@ -85,6 +88,7 @@ class Engine:
         )
         self._holder = holder
         self._running: dict[str, _Running] = {}
+        self._outage_over_at = 0.0
         self._wake = asyncio.Event()
         store.when_tasks_are_free(lambda _: self._wake.set())
         self._stopping = False
@@ -190,14 +194,21 @@ class Engine:
             if len(self._running) >= await self._dispatcher.capacity() or self._stopping:
                 return False
             task = await self._store.claim_task(
-                self._holder, self._settings.lease_s, self._settings.max_tasks_per_owner
+                self._holder,
+                self._settings.lease_s,
+                self._settings.max_tasks_per_owner,
+                take_over=time.monotonic() > self._outage_over_at,
             )
         except Exception:  # whatever it is, tasks must be claimed again afterwards
             log.exception("cannot claim tasks")
+            # Nobody could renew a lease: let all who live do so before any is taken over.
+            self._outage_over_at = time.monotonic() + self._settings.lease_s
             await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
             return False
         if task is None:
             return False
+        if task.id in self._running:
+            return True  # our own lease had run out, and here is a new one
         self._running[task.id] = _Running(task, asyncio.create_task(self._do(task)))
         return True
 
@@ -224,7 +235,8 @@ class Engine:
             if running.stop == "cancel":
                 await self._end_cancelled(running.task)
             elif running.stop == "hand over":
-                await self._runner.hand_over(running.task, self._holder)
+                async with asyncio.timeout(_HAND_OVER_S):
+                    await self._runner.hand_over(running.task, self._holder)
         except Exception:
             log.exception("task %s could not be given back", running.task.id)
 
@@ -247,12 +259,15 @@ class Engine:
                 running.work.cancel()
 
     async def _renew_leases(self) -> None:
+        pause_s = self._settings.lease_s / _RENEWALS_PER_LEASE
         while True:
-            await asyncio.sleep(self._settings.lease_s / _RENEWALS_PER_LEASE)
+            await asyncio.sleep(pause_s)
             try:
                 await self._keep(dict(self._running))
+                pause_s = self._settings.lease_s / _RENEWALS_PER_LEASE
             except Exception:  # the next renewal may still come in time
                 log.exception("cannot renew leases")
+                pause_s = _PAUSE_AFTER_ERROR_S
 
     async def _keep(self, mine: Mapping[str, _Running]) -> None:
         """Keep what we work on; let go of what was taken over or cancelled elsewhere."""

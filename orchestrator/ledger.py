@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from copy import copy
 from datetime import UTC, datetime
 from weakref import WeakValueDictionary
 
@@ -32,6 +33,14 @@ class Ledger:
         self.metrics = JobMetrics()
         self.history = History()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def patient(self) -> Ledger:
+        """The same book for work in progress: its steps wait while the store is away. They hold
+        up nobody who does not want to wait."""
+        patient = copy(self)
+        patient._store = self._store.patient()
+        patient._locks = WeakValueDictionary()
+        return patient
 
     async def get(self, job_id: str) -> Job:
         """The job as it stands. Raises NotFound."""

@@ -90,12 +90,13 @@ class Process:
 
 
 @asynccontextmanager
-async def process(data_dir: Path, **environment: str) -> AsyncIterator[Process]:
-    """An orchestrator of its own, with the worker child that it starts."""
+async def process(data_dir: Path, *program: str, **environment: str) -> AsyncIterator[Process]:
+    """An orchestrator of its own, with the worker child that it starts.
+
+    program: the module to run with its arguments, where it is not the orchestrator itself.
+    """
     child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "orchestrator",
+        *(sys.executable, "-m", *(program or ("orchestrator",))),
         stdout=asyncio.subprocess.PIPE,
         env={
             **os.environ,

@@ -16,6 +16,8 @@ from apigpu_common.errors import ServiceError, Unavailable
 
 log = logging.getLogger(__name__)
 
+AWAY, BUSY = "STORE_UNAVAILABLE", "STORE_BUSY"  # reasons of errors
+
 T = TypeVar("T")
 Value = str | int | float | bytes | None
 
@@ -90,13 +92,13 @@ def marks(values: Sequence[object]) -> str:
 def unavailable(error: BaseException) -> Unavailable:
     """The database is in trouble, not the caller: it is told to come back."""
     log.error("database error: %s: %s", type(error).__name__, error)
-    return Unavailable("STORE_UNAVAILABLE", "The job store cannot be reached; try again shortly.")
+    return Unavailable(AWAY, "The job store cannot be reached; try again shortly.")
 
 
 def busy() -> ServiceError:
     return ServiceError(
         code_pb2.RESOURCE_EXHAUSTED,
-        "STORE_BUSY",
+        BUSY,
         "The service has too many writes waiting; try again shortly.",
         retryable=True,
         retry_after_s=1.0,

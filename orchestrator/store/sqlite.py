@@ -23,7 +23,7 @@ from orchestrator.store.database import Connection, T, Value, Work, busy, unavai
 
 log = logging.getLogger(__name__)
 
-_BUSY_TIMEOUT_S = 10.0
+_BUSY_TIMEOUT_S = 3.0  # for others who have the file open, such as a copying tool
 _MAX_GROUP = 256  # writes in one commit
 _MAX_QUEUED = 4096  # writes waiting; beyond that callers are told to come back
 _READERS = 2

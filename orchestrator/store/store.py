@@ -11,6 +11,7 @@ from orchestrator.store.expiry import Expiry
 from orchestrator.store.files import Files
 from orchestrator.store.jobs import JOBS, Jobs
 from orchestrator.store.keys import Keys
+from orchestrator.store.patience import PatientDatabase
 from orchestrator.store.postgres import PostgresDatabase
 from orchestrator.store.sqlite import SqliteDatabase
 from orchestrator.store.tasks import TASKS, Tasks
@@ -24,6 +25,10 @@ class Store(Jobs, Events, Tasks, Files, Keys, Deliveries, Expiry):
 
     async def close(self) -> None:
         await self._db.close()
+
+    def patient(self) -> Store:
+        """The same for work in progress, which waits where callers are told to come back."""
+        return Store(PatientDatabase(self._db))
 
     def when_jobs_change(self, callback: Callable[[str], None]) -> None:
         """Call it with the id of each job that another process has changed or deleted, and

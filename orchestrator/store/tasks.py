@@ -50,16 +50,19 @@ class Tasks:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def claim_task(self, holder: str, lease_s: float, max_per_owner: int = 0) -> Task | None:
+    async def claim_task(
+        self, holder: str, lease_s: float, max_per_owner: int = 0, *, take_over: bool = True
+    ) -> Task | None:
         """Take the task whose turn it is: the highest priority, then the owner with the fewest
         running tasks, then the one whose last turn is longest ago, then the oldest.
 
-        max_per_owner: running tasks of one owner at a time; 0: no limit.
+        max_per_owner: running tasks of one owner at a time; 0: no limit. take_over: whether
+        leases may have run out; after an outage of the store their holders renew them first.
         """
 
         async def work(db: Connection) -> Task | None:
             await db.lock("claims")
-            await _queue_what_is_due(db)
+            await _queue_what_is_due(db, take_over)
             for level in await db.fetch_all(_PRIORITIES, TaskState.QUEUED, TaskState.QUEUED):
                 owner = await _owner_in_turn(db, level["priority"], max_per_owner or _NO_LIMIT)
                 if owner is not None:
@@ -159,13 +162,13 @@ async def insert_tasks(db: Connection, tasks: Sequence[Task], owner: str, priori
     )
 
 
-async def _queue_what_is_due(db: Connection) -> None:
+async def _queue_what_is_due(db: Connection, take_over: bool) -> None:
     """Pauses that are over, and leases that have run out."""
     await db.execute(
         "UPDATE tasks SET state = ?, holder = NULL WHERE state IN (?, ?)"
         " AND (not_before <= clock() OR not_before > clock() + ?)",
         TaskState.QUEUED,
-        TaskState.CLAIMED,
+        TaskState.CLAIMED if take_over else TaskState.WAITING,
         TaskState.WAITING,
         _CLOCK_WAS_SET_S,
     )

@@ -36,6 +36,19 @@ async def test_an_expired_lease_passes_on_and_the_old_holder_cannot_interfere(
     assert await store.renew_leases("alive", [second.id], LEASE_S) == {second.id}
 
 
+async def test_after_an_outage_leases_may_be_renewed_before_they_are_taken_over(
+    store: Store,
+) -> None:
+    await add_job(store, tasks=2)
+    late = await store.claim_task("late", lease_s=-1)
+    assert late is not None
+    other = await store.claim_task("eager", LEASE_S, take_over=False)
+    assert other is not None and other.id != late.id
+    assert await store.claim_task("eager", LEASE_S, take_over=False) is None
+    assert await store.renew_leases("late", [late.id], LEASE_S) == {late.id}
+    assert await store.claim_task("eager", LEASE_S) is None
+
+
 async def test_what_an_earlier_run_of_a_process_held_is_free_at_once(store: Store) -> None:
     await add_job(store, tasks=3)
     mine = [await store.claim_task("one-run1", LEASE_S) for _ in range(2)]
