@@ -24,6 +24,13 @@ _IDEMPOTENCY_KEY = {
 }
 
 
+# Where a job that was waited for can be asked about again.
+_LINKS = {
+    name: {"operationId": name, "parameters": {"jobId": "$response.body#/stats/jobId"}}
+    for name in ("job", "cancel")
+}
+
+
 def describe(operations: Iterable[Operation]) -> dict[str, Any]:
     """OpenAPI 3.1."""
     operations = tuple(operations)
@@ -66,6 +73,7 @@ def _operation(one: Operation) -> dict[str, Any]:
         for name in re.findall(r":(\w+)", one.path)
     ]
     if one.body:
+        told["responses"]["200"]["links"] = _LINKS
         told["requestBody"] = {"required": True, "content": _content(one.body)}
         parameters.append(_IDEMPOTENCY_KEY)
     if parameters:

@@ -11,6 +11,7 @@ import pytest
 from apigpu.video.v1 import video_service_pb2
 
 from apigpu_common.errors import InvalidInput
+from orchestrator.http.rest import models
 from tests import requests
 from tests.integration.http.conftest import Doors, Open
 from tests.scripted_worker import Sender, do_all
@@ -52,6 +53,7 @@ async def test_a_post_waits_and_gives_a_link_that_can_be_fetched(doors: Doors) -
     assert execution["durationMs"] == stats["delayTime"] + stats["executionTime"]
     async with doors.http.get(f"/job/{stats['jobId']}") as response:
         state = await body_of(response)
+    models.JobState.model_validate(state)  # as the description says
     assert state["status"] == "COMPLETED"
     assert state["output"]["video_url"].split("?")[0] == told["video_url"].split("?")[0]
 
@@ -241,7 +243,9 @@ async def test_a_job_can_be_cancelled_but_not_when_it_has_ended(open_doors: Open
                 }
             assert (await body_of(response))["reason"] == "CANCELLED"
         async with doors.http.get(f"/job/{job_id}") as state:
-            assert (await body_of(state))["status"] == "CANCELLED"
+            told = await body_of(state)
+            models.JobState.model_validate(told)
+            assert told["status"] == "CANCELLED"
         doors.worker.scripts = [do_all]
         async with doors.http.post("/video/caption", json=CAPTION) as response:
             job_id = (await body_of(response))["stats"]["jobId"]
