@@ -286,18 +286,25 @@ class Engine:
         while True:
             await asyncio.sleep(_TIME_LIMITS_S)
             try:
-                for job_id in await self._store.overdue_jobs(_OVERDUE_AT_ONCE):
-                    await self._expire(job_id)
+                overdue = await self._store.overdue_jobs(_OVERDUE_AT_ONCE)
             except Exception:  # the next round may find the store again
-                log.exception("cannot keep time limits")
+                log.exception("cannot look for overdue jobs")
+                continue
+            for job_id in overdue:
+                try:
+                    await self._expire(job_id)
+                except Exception:  # the others have limits, too
+                    log.exception("cannot end overdue job %s", job_id)
 
     async def _expire(self, job_id: str) -> None:
         """End a job that has waited or run for too long, and what works on it."""
-        await self._runner.stop_remote((await self._ledger.get(job_id)).attempts)
+        before = await self._ledger.get(job_id)
         job = await self._ledger.step(job_id, JobMachine.expire)
         if is_final(job):
             self._stop_tasks(job_id)
             await self._store.finish_unclaimed_tasks(job_id)
+            # Last: a backend that cannot be reached must not keep the job from its end.
+            await self._runner.stop_remote(before.attempts)
 
     async def _learn_from_history(self) -> None:
         """So that the first jobs after a start have an estimate."""
