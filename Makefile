@@ -59,6 +59,15 @@ gpu-check: .venv/ok ## try every encoder on this machine, and compare
 test-images: .venv/ok ## build the images and do a job through the whole stack (root, Debian; 2-3 min)
 	@docker/rehearsal/run.sh
 
+FUZZ_SECONDS ?= 60
+fuzz: .venv/ok ## fuzz each parser of strangers' bytes for FUZZ_SECONDS (60), guided by coverage
+	@$(BIN)/uv pip install -q --python $(BIN)/python atheris==3.0.0
+	@for target in contract captions media questions; do python -m fuzz $$target $(FUZZ_SECONDS) || exit 1; done
+
+audit: .venv/ok ## ask PyPI for known holes in the pinned dependencies (needs the network)
+	@$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --disable-pip --require-hashes -r requirements.txt \
+	  || { echo "NOT CLEAN, or not audited: see above. Without PyPI's advisories nothing can be said."; exit 1; }
+
 serve: .venv/ok ## start the service on localhost:50051
 	@apigpu serve
 
@@ -67,6 +76,9 @@ check: .venv/ok contract ## contract, formatting, lint, types, architecture
 	@mypy
 	@lint-imports
 	@python tools/settings_table.py --check
+	@git ls-files -z | xargs -0 detect-secrets-hook --no-verify --exclude-files '^(requirements|gen/|docker/.*\.txt)|\.(binpb|ttf|otf|jpg|png|mp3)$$' \
+	  --disable-plugin KeywordDetector --disable-plugin HexHighEntropyString \
+	  --disable-plugin Base64HighEntropyString --disable-plugin BasicAuthDetector
 	@python tools/states_page.py --check
 	@python tools/api_page.py --check
 	@! command -v hadolint >/dev/null || hadolint --ignore DL3008 docker/*.Dockerfile docker/*/*.Dockerfile
