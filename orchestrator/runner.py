@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Iterable
@@ -22,14 +21,14 @@ from apigpu_common.telemetry import context_of, trace_parent
 from orchestrator import budget, ids
 from orchestrator.budget import BudgetExceeded
 from orchestrator.dispatch.base import Dispatcher
-from orchestrator.files.places import Places, arrival_key
-from orchestrator.files.storage import FileExists, FileStorage, Written
+from orchestrator.files.places import Places
+from orchestrator.files.storage import FileStorage, Written
 from orchestrator.jobs import blame, limits, naming, sources
 from orchestrator.jobs.effort import item_efforts_s
 from orchestrator.jobs.machine import JobMachine
 from orchestrator.jobs.tasks import RetryPolicy, next_attempt
 from orchestrator.ledger import Ledger
-from orchestrator.store.records import StoredFile, Task
+from orchestrator.store.records import DEFAULT_OWNER, StoredFile, Task
 from orchestrator.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -223,7 +222,9 @@ class TaskRunner:
             request.items.add(id=item_id, target=await self._places.target(file_id))
         for _, source in sources.media_sources(job):
             if source.file:
-                location = await self._places.source(ids.id_of(source.file))
+                file = await self._store.get_file(ids.id_of(source.file))
+                key = file.key if file else ids.id_of(source.file)
+                location = await self._places.source(key)
                 request.files[source.file].CopyFrom(location)
         return request
 
@@ -292,8 +293,9 @@ class TaskRunner:
         attempt.pending.pop(item_id, None)
         error = result.error
         if result.HasField("output"):
-            if await self._arrived(attempt.file_ids[item_id], result.output):
-                await self._succeed(attempt, item_id, result.output)
+            key = await self._accept(attempt, item_id, result.output)
+            if key is not None:
+                await self._succeed(attempt, item_id, result.output, key)
                 return
             error = InternalError(
                 "RESULT_MISSING", "The result did not arrive whole.", retryable=True
@@ -303,25 +305,25 @@ class TaskRunner:
         else:
             await self._fail(attempt, item_id, error)
 
-    async def _arrived(self, file_id: str, told: Output) -> bool:
-        """Accept a result, if what arrived is what the worker has measured. From then on it
-        lies where no worker's link leads."""
+    async def _accept(self, attempt: _Attempt, item_id: str, told: Output) -> str | None:
+        """Where the result lies now; None if what arrived is not what the worker measured."""
+        job_id = attempt.task.job_id
+        values = {
+            "owner": await self._store.owner_of_job(job_id) or DEFAULT_OWNER,
+            "job": job_id,
+            "item": item_id,
+            "filename": await self._filename(attempt.job, item_id),
+            "date": attempt.job.create_time.ToDatetime().date().isoformat(),
+        }
         measured = Written(told.size_bytes, told.sha256)
-        if await self._storage.measure(arrival_key(file_id)) == measured:
-            with contextlib.suppress(FileExists):  # another replica accepts it, too
-                await self._storage.move(arrival_key(file_id), file_id)
-        # Measured again: it may have been accepted by one who died before he could say so.
-        return await self._storage.measure(file_id) == measured
+        return await self._places.accept(attempt.file_ids[item_id], measured, values)
 
-    async def _succeed(self, attempt: _Attempt, item_id: str, output: Output) -> None:
+    async def _succeed(self, attempt: _Attempt, item_id: str, output: Output, key: str) -> None:
         file_id = attempt.file_ids.pop(item_id)
         told = Output()
         told.CopyFrom(output)
         told.file = ids.file_name(file_id)
-        video = await self._video(attempt.job)
-        told.filename = naming.output_filename(
-            attempt.job, item_id, video.filename if video else ""
-        )
+        told.filename = await self._filename(attempt.job, item_id)
         file = StoredFile(
             id=file_id,
             filename=told.filename,
@@ -329,6 +331,7 @@ class TaskRunner:
             sha256=told.sha256,
             create_time=datetime.now(UTC),
             job_id=attempt.task.job_id,
+            key=key,
         )
         await self._ledger.step(
             attempt.task.job_id,
@@ -374,6 +377,10 @@ class TaskRunner:
             if not self._goes_on(attempt):
                 await self._end(task.job_id, attempt.id, None, handed_over=True)
         await self._store.requeue_task(holder, task.id, 0.0)
+
+    async def _filename(self, job: Job, item_id: str) -> str:
+        video = await self._video(job)
+        return naming.output_filename(job, item_id, video.filename if video else "")
 
     async def _video(self, job: Job) -> StoredFile | None:
         """The source video, where it was uploaded."""

@@ -40,7 +40,7 @@ from orchestrator.keys import Authenticator
 from orchestrator.retention import Retention
 from orchestrator.service import VideoService
 from orchestrator.settings import Settings
-from orchestrator.store.store import store_at
+from orchestrator.store.store import Store, store_at
 from orchestrator.tls import Certificates, TlsFiles
 from orchestrator.uploads import Uploads
 from orchestrator.watch import WatchHub
@@ -111,7 +111,7 @@ class Orchestrator:
         )
         ours_alone = all(map(exposure.is_local, listeners))
         shared = chain(settings, authenticator, store, ours_alone=ours_alone)
-        await self._serve_http(http, service, shared, files, engine.wants)
+        await self._serve_http(http, service, shared, files, store, engine.wants)
         pace = PaceInterceptor(settings.message_timeout_s)
         keys = KeyService(store, authenticator)
         secrets = webhook_secrets(settings, settings.data_dir)
@@ -133,6 +133,7 @@ class Orchestrator:
         service: VideoService,
         interceptors: Sequence[grpc.aio.ServerInterceptor],
         files: Files,
+        store: Store,
         wanted: Wanted,
     ) -> None:
         settings = self._settings
@@ -144,8 +145,9 @@ class Orchestrator:
         )
 
         async def link(output: Output) -> str:
-            file_id = ids.id_of(output.file)
-            return (await files.links.get(file_id, output.filename, _LINK_LIFETIME_S))[0]
+            file = await store.get_file(ids.id_of(output.file))
+            key = file.key if file else ids.id_of(output.file)
+            return (await files.links.get(key, output.filename, _LINK_LIFETIME_S))[0]
 
         doors = application(
             Calls(service, interceptors),

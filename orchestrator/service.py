@@ -26,6 +26,7 @@ from orchestrator.store.store import Store
 from orchestrator.uploads import Uploads
 
 _LINK_LIFETIME_S = 3600.0
+_FILES = "files"  # what a page token of ListFiles is bound to
 
 _INITIAL_JOBS = 100
 
@@ -143,12 +144,31 @@ class VideoService(VideoServiceServicer):
     ) -> file_pb2.File:
         return _to_proto(await self._file(request.name))
 
+    async def ListFiles(
+        self, request: video_service_pb2.ListFilesRequest, context: Context
+    ) -> video_service_pb2.ListFilesResponse:
+        limit = pages.size(request.page_size)
+        place = pages.decode(request.page_token, _FILES, 2)
+        found = await self._uploads.list(current().owner, place, limit + 1)
+        last = found[limit - 1] if len(found) > limit else None
+        next_place = (last.create_time.timestamp(), last.id) if last else None
+        return video_service_pb2.ListFilesResponse(
+            files=[_to_proto(file) for file in found[:limit]],
+            next_page_token=pages.encode(next_place, _FILES),
+        )
+
+    async def DeleteFile(
+        self, request: video_service_pb2.DeleteFileRequest, context: Context
+    ) -> empty_pb2.Empty:
+        await self._uploads.delete(await self._file(request.name))
+        return empty_pb2.Empty()
+
     async def CreateFileLink(
         self, request: video_service_pb2.CreateFileLinkRequest, context: Context
     ) -> video_service_pb2.FileLink:
         file = await self._file(request.name)
         lifetime_s = request.lifetime.ToTimedelta().total_seconds() or _LINK_LIFETIME_S
-        uri, expires_at = await self._links.get(file.id, file.filename, lifetime_s)
+        uri, expires_at = await self._links.get(file.key, file.filename, lifetime_s)
         link = video_service_pb2.FileLink(uri=uri)
         if expires_at is not None:
             link.expire_time.FromMilliseconds(int(expires_at * 1000))
@@ -165,12 +185,12 @@ class VideoService(VideoServiceServicer):
                 field="offset",
             )
         yield video_service_pb2.DownloadFileResponse(file=_to_proto(file))
-        async for chunk in self._storage.read(file.id, request.offset):
+        async for chunk in self._storage.read(file.key, request.offset):
             yield video_service_pb2.DownloadFileResponse(chunk=chunk)
 
     async def _file(self, name: str) -> StoredFile:
         file = await self._store.get_file(ids.id_of(name))
-        if file is None:
+        if file is None or file.owner != current().owner:
             raise NotFound("FILE_NOT_FOUND", "There is no such file.", field="name")
         return file
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from orchestrator.files import paths
 from orchestrator.keep_settings import KeepSettings
 from orchestrator.limit_settings import LimitSettings
 from orchestrator.security_settings import SecuritySettings
@@ -132,6 +133,13 @@ class Settings(SecuritySettings, LimitSettings, KeepSettings, WebhookSettings):
         " or az://account/container/prefix, with credentials in the variables that each"
         " provider's own tools read (AWS_..., GOOGLE_..., AZURE_...). Default: a folder in"
         " APIGPU_DATA_DIR.",
+    )
+    output_path: Annotated[str, AfterValidator(paths.check)] = Field(
+        default="{file}",
+        description="Where results lie below APIGPU_STORAGE_URL, for example"
+        " {owner}/{job}/{item}.mp4. Fields: owner, job, item, file (its id), filename, date;"
+        " characters that are not safe in a path become _. A path that is taken is never written"
+        " to: the result then lies beside it, with its id in the name.",
     )
     storage_direct: bool = Field(
         default=True,

@@ -10,12 +10,13 @@ from pathlib import Path
 from apigpu.video.v1.video_service_pb2 import UploadFileHeader
 from google.rpc import code_pb2
 
-from apigpu_common.errors import InvalidInput, ServiceError
-from orchestrator import ids
+from apigpu_common.errors import InvalidInput, PreconditionFailed, ServiceError
+from orchestrator import ids, removal
 from orchestrator.files.media_types import media_type
 from orchestrator.files.spool import Spool
 from orchestrator.files.storage import FileExists, FileStorage, Written, measure_file
 from orchestrator.identity import current
+from orchestrator.jobs.orders import Place
 from orchestrator.store.records import StoredFile
 from orchestrator.store.store import Store
 
@@ -54,6 +55,32 @@ class Uploads:
         file_id = ids.upload_file_id(current().owner, upload_id)
         file = await self._store.get_file(file_id)
         return (file.size_bytes if file else self._spool.kept_bytes(file_id)), file
+
+    async def list(self, owner: str, after: Place | None, limit: int) -> list[StoredFile]:
+        """An owner's files, newest first. after: time and id of the last one that is known."""
+        if after is None:
+            return await self._store.list_files(owner, None, limit)
+        created, file_id = after
+        try:
+            before = StoredFile(
+                str(file_id), "", 0, "", datetime.fromtimestamp(float(created), UTC), owner=owner
+            )
+        except (ValueError, OverflowError, OSError):
+            raise InvalidInput(
+                "INVALID_PAGE_TOKEN", "The page token is none of ours.", field="page_token"
+            ) from None
+        return await self._store.list_files(owner, before, limit)
+
+    async def delete(self, file: StoredFile) -> None:
+        """Remove an upload. Jobs that have not fetched it yet fail."""
+        if file.job_id:
+            raise PreconditionFailed(
+                "FILE_OF_JOB",
+                f"The file is a result of {ids.job_name(file.job_id)}: it goes with its job.",
+                field="name",
+            )
+        await self._store.delete_file(file.id)
+        await removal.remove_bytes(self._store, self._storage)
 
     async def _keep(self, file_id: str, header: UploadFileHeader, path: Path) -> StoredFile:
         written = await asyncio.to_thread(measure_file, path)

@@ -3,10 +3,14 @@ behind links."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+
 from apigpu.worker.v1.worker_service_pb2 import FileLocation
 
+from orchestrator.files import paths
 from orchestrator.files.links import Links
-from orchestrator.files.storage import ARRIVALS, FileStorage
+from orchestrator.files.storage import ARRIVALS, FileExists, FileStorage, Written
 
 
 class Places:
@@ -14,6 +18,7 @@ class Places:
 
     reach_us: whether workers can reach our own HTTP address.
     lifetime_s: how long a link must be good: as long as a task may wait and run.
+    template: where results lie in the end.
     """
 
     def __init__(
@@ -24,12 +29,14 @@ class Places:
         shares_disk: bool,
         reach_us: bool,
         lifetime_s: float,
+        template: str,
     ) -> None:
         self._storage = storage
         self._links = links
         self._shares_disk = shares_disk
         self._reach_us = reach_us
         self._lifetime_s = lifetime_s
+        self._template = template
 
     async def source(self, key: str) -> FileLocation:
         path = self._storage.path(key) if self._shares_disk else None
@@ -49,6 +56,27 @@ class Places:
         if path is not None:
             return FileLocation(path=str(path))
         return await self._links.target(key, self._lifetime_s)
+
+    async def accept(
+        self, file_id: str, measured: Written, values: Mapping[str, str]
+    ) -> str | None:
+        """Move a result to its place in the end, where no worker's link leads; returns the
+        key. None if what arrived is not what the worker has measured.
+
+        values: for the template, all but the file's id.
+        """
+        arrived = arrival_key(file_id)
+        wanted = paths.fill(self._template, {**values, "file": file_id})
+        whole = await self._storage.measure(arrived) == measured
+        for key in paths.alternatives(wanted, file_id):
+            if whole:
+                with suppress(FileExists):
+                    await self._storage.move(arrived, key)
+                    return key
+            # By another replica, or one who died before he could say so.
+            if await self._storage.measure(key) == measured:
+                return key
+        return None
 
 
 def arrival_key(file_id: str) -> str:

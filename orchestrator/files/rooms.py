@@ -53,6 +53,7 @@ async def open_files(
         shares_disk=shares_disk,
         reach_us=through_us or bool(settings.public_url),
         lifetime_s=lifetime_s,
+        template=settings.output_path,
     )
     async with Sweeper(
         storage, spool, uploads_s=settings.upload_expiry_s, results_s=lifetime_s + _DAY_S

@@ -27,6 +27,8 @@ _SCOPES: Mapping[str, Mapping[str, Scope | None]] = {
         "UploadFile": Scope.FILES,
         "QueryUpload": Scope.FILES,
         "GetFile": Scope.FILES,
+        "ListFiles": Scope.FILES,
+        "DeleteFile": Scope.FILES,
         "CreateFileLink": Scope.FILES,
         "DownloadFile": Scope.FILES,
         "GetServerInfo": ANY_KEY,

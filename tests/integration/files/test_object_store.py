@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import aiohttp
+import grpc
 import pytest
 import yarl
 from apigpu.video.v1 import job_pb2, video_service_pb2
@@ -198,3 +199,68 @@ async def test_every_kind_of_store_keeps_the_same_promises(
     await storage.delete("one/two.mp4")
     await storage.delete("one/two.mp4")
     assert await storage.measure("one/two.mp4") is None
+
+
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+async def test_results_lie_where_the_operator_wants_them_and_never_over_another(
+    kind: str, tmp_path: Path, url: str
+) -> None:
+    where = url if kind == "s3" else f"file://{tmp_path / 'files'}"
+    storage = FileStorage(where)
+    taken: list[str] = []
+
+    async def script(task: worker.Task, sender: Sender) -> None:
+        job_id = task.job.removeprefix("jobs/")
+        if not taken:
+            (tmp_path / "other").write_bytes(b"of somebody else")
+            taken.append(f"default/{job_id}/b_1.mp4")
+            await storage.adopt(tmp_path / "other", taken[0], "video/mp4")
+        await do_all(task, sender)
+
+    template = "{owner}/{job}/{item}.mp4"
+    scripted = ScriptedWorker(script)
+    async with service(tmp_path, where, scripted, output_path=template) as stub:
+        job = await requests.finished(stub.RunJob(requests.run(pictures("a", "b 1", "..c"))))
+        assert job.state == Job.SUCCEEDED, job.error
+        job_id = job.name.removeprefix("jobs/")
+        for item in job.items:
+            assert await downloaded(stub, item.output.file) == b"a video"
+            assert await fetched(await link_to(stub, item.output.file)) == (200, b"a video")
+        assert await storage.size_bytes(f"default/{job_id}/a.mp4") == 7
+        assert await storage.size_bytes(f"default/{job_id}/c.mp4") == 7
+        assert await storage.size_bytes(taken[0]) == len(b"of somebody else")
+        # A result is an input, too, wherever it lies.
+        spec = pictures("x")
+        spec.images_to_videos.images[0].image.file = job.items[1].output.file
+        again = await requests.finished(stub.RunJob(requests.run(spec)))
+        assert again.state == Job.SUCCEEDED, again.error
+        await stub.DeleteJob(video_service_pb2.DeleteJobRequest(name=again.name))
+        await stub.DeleteJob(video_service_pb2.DeleteJobRequest(name=job.name))
+        assert await storage.size_bytes(f"default/{job_id}/a.mp4") is None
+
+
+async def test_files_are_listed_page_by_page_and_uploads_can_be_removed(
+    tmp_path: Path, url: str
+) -> None:
+    async with service(tmp_path, url, ScriptedWorker()) as stub:
+        names = [(await stub.UploadFile(requests.chunks(f"{n}.jpg", b"x"))).name for n in range(3)]
+        job = await requests.finished(stub.RunJob(requests.run(pictures("a"))))
+        names.append(job.items[0].output.file)
+        listed: list[str] = []
+        request = video_service_pb2.ListFilesRequest(page_size=2)
+        while True:
+            page = await stub.ListFiles(request)
+            listed += [file.name for file in page.files]
+            if not page.next_page_token:
+                break
+            request.page_token = page.next_page_token
+        assert listed == names[::-1]
+        link = await link_to(stub, names[0])
+        await stub.DeleteFile(video_service_pb2.DeleteFileRequest(name=names[0]))
+        assert (await fetched(link))[0] == 404
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.DeleteFile(video_service_pb2.DeleteFileRequest(name=names[-1]))
+        assert requests.Refusal(refused.value).reason == "FILE_OF_JOB"
+        with pytest.raises(grpc.aio.AioRpcError) as missing:
+            await stub.GetFile(video_service_pb2.GetFileRequest(name=names[0]))
+        assert requests.Refusal(missing.value).reason == "FILE_NOT_FOUND"

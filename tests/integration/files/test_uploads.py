@@ -86,12 +86,35 @@ async def test_a_cut_upload_survives_a_restart_of_the_service(tmp_path: Path) ->
 
 
 async def test_the_last_caller_has_the_upload(tmp_path: Path) -> None:
-    """A client that lost its connection comes back before the service has noticed."""
+    """A client that lost its connection comes back before the service has noticed: what the
+    lost call still brings does no harm."""
+    again = asyncio.Event()
+
+    async def lost() -> AsyncIterator[rpc.UploadFileRequest]:
+        async for part in parts(BODY[:1_000_000], header()):
+            yield part
+        await again.wait()
+        yield rpc.UploadFileRequest(chunk=b"late" * 1000)
+
+    async def second(
+        late: grpc.aio.StreamUnaryCall[rpc.UploadFileRequest, object],
+    ) -> AsyncIterator[rpc.UploadFileRequest]:
+        rest = parts(BODY[1_000_000:], header(offset=1_000_000))
+        yield await anext(rest)
+        yield await anext(rest)
+        await arrived(stub, 1_500_000)
+        again.set()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await late
+        assert Refusal(refused.value).reason == "UPLOAD_TAKEN_OVER"
+        async for part in rest:
+            yield part
+
     async with in_process(tmp_path, WORKERS) as stub:
-        lost = await hanging(stub, 1_000_000)
-        file = await stub.UploadFile(parts(BODY[500_000:], header(offset=500_000)))
-        assert file.sha256 == hashlib.sha256(BODY).hexdigest()
-        lost.cancel()
+        late = stub.UploadFile(lost())
+        await arrived(stub, 1_000_000)
+        file = await stub.UploadFile(second(late))  # type: ignore[arg-type]
+    assert file.sha256 == hashlib.sha256(BODY).hexdigest()
     (stored,) = kept_files(tmp_path)
     assert stored.read_bytes() == BODY
 

@@ -101,6 +101,16 @@ class VideoServiceStub:
                 request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.GetFileRequest.SerializeToString,
                 response_deserializer=apigpu_dot_video_dot_v1_dot_file__pb2.File.FromString,
                 _registered_method=True)
+        self.ListFiles = channel.unary_unary(
+                '/apigpu.video.v1.VideoService/ListFiles',
+                request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.ListFilesRequest.SerializeToString,
+                response_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.ListFilesResponse.FromString,
+                _registered_method=True)
+        self.DeleteFile = channel.unary_unary(
+                '/apigpu.video.v1.VideoService/DeleteFile',
+                request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.DeleteFileRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
         self.CreateFileLink = channel.unary_unary(
                 '/apigpu.video.v1.VideoService/CreateFileLink',
                 request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.CreateFileLinkRequest.SerializeToString,
@@ -227,6 +237,20 @@ class VideoServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFiles(self, request, context):
+        """Lists the caller's files, uploads and results, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteFile(self, request, context):
+        """Removes an uploaded file. FAILED_PRECONDITION for a result: that goes with its job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateFileLink(self, request, context):
         """Makes a link that gives a file to whoever has it, by plain HTTP GET, until it
         expires: straight from the object store where the service has one.
@@ -319,6 +343,16 @@ def add_VideoServiceServicer_to_server(servicer, server):
                     servicer.GetFile,
                     request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.GetFileRequest.FromString,
                     response_serializer=apigpu_dot_video_dot_v1_dot_file__pb2.File.SerializeToString,
+            ),
+            'ListFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFiles,
+                    request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.ListFilesRequest.FromString,
+                    response_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.ListFilesResponse.SerializeToString,
+            ),
+            'DeleteFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteFile,
+                    request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.DeleteFileRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'CreateFileLink': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateFileLink,
@@ -669,6 +703,60 @@ class VideoService:
             '/apigpu.video.v1.VideoService/GetFile',
             apigpu_dot_video_dot_v1_dot_video__service__pb2.GetFileRequest.SerializeToString,
             apigpu_dot_video_dot_v1_dot_file__pb2.File.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/apigpu.video.v1.VideoService/ListFiles',
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.ListFilesRequest.SerializeToString,
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.ListFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/apigpu.video.v1.VideoService/DeleteFile',
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.DeleteFileRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

@@ -85,6 +85,10 @@ class VideoServiceStub:
     """Tells how much of an upload has arrived, so that another call can go on."""
     GetFile: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.GetFileRequest, _file_pb2.File]
     """Returns what is known of a file. NOT_FOUND where there is none."""
+    ListFiles: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.ListFilesRequest, _video_service_pb2.ListFilesResponse]
+    """Lists the caller's files, uploads and results, newest first."""
+    DeleteFile: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.DeleteFileRequest, _empty_pb2.Empty]
+    """Removes an uploaded file. FAILED_PRECONDITION for a result: that goes with its job."""
     CreateFileLink: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.CreateFileLinkRequest, _video_service_pb2.FileLink]
     """Makes a link that gives a file to whoever has it, by plain HTTP GET, until it
     expires: straight from the object store where the service has one.
@@ -152,6 +156,10 @@ class VideoServiceAsyncStub(VideoServiceStub):
     """Tells how much of an upload has arrived, so that another call can go on."""
     GetFile: _aio.UnaryUnaryMultiCallable[_video_service_pb2.GetFileRequest, _file_pb2.File]  # type: ignore[assignment]
     """Returns what is known of a file. NOT_FOUND where there is none."""
+    ListFiles: _aio.UnaryUnaryMultiCallable[_video_service_pb2.ListFilesRequest, _video_service_pb2.ListFilesResponse]  # type: ignore[assignment]
+    """Lists the caller's files, uploads and results, newest first."""
+    DeleteFile: _aio.UnaryUnaryMultiCallable[_video_service_pb2.DeleteFileRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Removes an uploaded file. FAILED_PRECONDITION for a result: that goes with its job."""
     CreateFileLink: _aio.UnaryUnaryMultiCallable[_video_service_pb2.CreateFileLinkRequest, _video_service_pb2.FileLink]  # type: ignore[assignment]
     """Makes a link that gives a file to whoever has it, by plain HTTP GET, until it
     expires: straight from the object store where the service has one.
@@ -288,6 +296,22 @@ class VideoServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_file_pb2.File, _abc.Awaitable[_file_pb2.File]]:
         """Returns what is known of a file. NOT_FOUND where there is none."""
+
+    @_abc_1.abstractmethod
+    def ListFiles(
+        self,
+        request: _video_service_pb2.ListFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_video_service_pb2.ListFilesResponse, _abc.Awaitable[_video_service_pb2.ListFilesResponse]]:
+        """Lists the caller's files, uploads and results, newest first."""
+
+    @_abc_1.abstractmethod
+    def DeleteFile(
+        self,
+        request: _video_service_pb2.DeleteFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Removes an uploaded file. FAILED_PRECONDITION for a result: that goes with its job."""
 
     @_abc_1.abstractmethod
     def CreateFileLink(
