@@ -160,6 +160,10 @@ class VideoClient:
     async def server_info(self) -> rpc.ServerInfo:
         return await _call(self._stub.GetServerInfo(rpc.GetServerInfoRequest()))
 
+    async def backend_status(self) -> rpc.BackendStatus:
+        """How busy the backend is, how it is set up, and what is wrong with it."""
+        return await _call(self._stub.GetBackendStatus(rpc.GetBackendStatusRequest()))
+
     async def result(self, job: Job, request_id: str = "") -> Job:
         """Have `job` done; returns it with all of its outputs. Raises JobFailed, which
         carries the job, where an output is missing."""

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import click
 
-from apigpu_client.cli import add_audio, animate, caption, keys, looking, making
+from apigpu_client.cli import add_audio, animate, caption, doctor, keys, looking, making
 from apigpu_client.cli import options as common
 from apigpu_client.cli.options import Options
 
@@ -30,6 +30,8 @@ for _command in (
     looking.retry,
     looking.download,
     looking.info,
+    looking.backend,
+    doctor.doctor,
     looking.serve,
     keys.keys,
 ):

@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from rich.console import Console
 
-from apigpu_client.cli import exits, saving, text
+from apigpu_client.cli import backend_text, exits, saving, text
 from apigpu_client.cli.exits import Exit
 from apigpu_client.cli.options import Session
 from apigpu_client.errors import ApiGpuError
@@ -106,6 +106,8 @@ def _summarise(job: Job, console: Console, *, downloaded: bool) -> None:
         console.print(warning, style="yellow", highlight=False, markup=False)
     for note in [*text.loudness_notes(job), *text.encoder_notes(job)]:
         console.print(note, style="dim", highlight=False, markup=False)
+    if told := backend_text.stats(job):
+        console.print(told, style="dim", highlight=False, markup=False)
     if not downloaded and job.state in (Job.SUCCEEDED, Job.PARTIALLY_SUCCEEDED):
         console.print(f"get the files: apigpu download {job.name}", style="dim", highlight=False)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from apigpu.video.v1.job_pb2 import JOB_VIEW_BASIC, JOB_VIEW_FULL, Job
 
-from apigpu_client.cli import board, text
+from apigpu_client.cli import backend_text, board, text
 from apigpu_client.cli import options as common
 from apigpu_client.cli.exits import Exit
 from apigpu_client.cli.follow import Story, follow, print_json
@@ -79,6 +79,7 @@ def get(options: Options, job: str) -> None:
             return
         session.console.print(text.job_list([found], session.console.width))
         session.console.print(text.results(found, {}, session.console.width))
+        session.console.print(backend_text.stats(found), style="dim", highlight=False)
 
     common.run(options, work)
 
@@ -175,6 +176,22 @@ def info(options: Options) -> None:
             print_json(found)
         else:
             click.echo(text.server_info(found))
+
+    common.run(options, work)
+
+
+@click.command()
+@common.everywhere
+@click.pass_obj
+def backend(options: Options) -> None:
+    """Show whoever does the work: workers, queue, limits, and what is wrong."""
+
+    async def work(session: Session) -> None:
+        found = await session.client.backend_status()
+        if options.as_json:
+            print_json(found)
+        else:
+            session.console.print(backend_text.status(found), highlight=False)
 
     common.run(options, work)
 

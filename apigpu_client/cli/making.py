@@ -46,6 +46,8 @@ def _mark(job: Job, options: Options) -> None:
     job.labels.update(options.labels)
     if options.priority is not None:
         job.priority = options.priority
+    if options.max_cost is not None:
+        job.max_cost_micros = round(options.max_cost * 1e6)
     if options.queue_limit is not None:
         job.queue_time_limit.FromMilliseconds(round(options.queue_limit * 1000))
     if options.run_limit is not None:

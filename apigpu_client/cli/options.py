@@ -44,6 +44,7 @@ class Options:
     priority: int | None = None
     queue_limit: float | None = None
     run_limit: float | None = None
+    max_cost: float | None = None
 
     def console(self) -> Console:
         """For people. Standard output may belong to programs: events, or names."""
@@ -185,6 +186,15 @@ _RUN_LIMIT = click.option(
     expose_value=False,
 )
 
+_MAX_COST = click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0.000001),
+    metavar="DOLLARS",
+    help="Stop the job when it has cost so much: 0.05.",
+    callback=_into("max_cost"),
+    expose_value=False,
+)
+
 
 def _pem(flag: str, name: str, help_: str) -> Callable[[Command], Command]:
     return click.option(
@@ -234,4 +244,4 @@ def saving(command: Command) -> Command:
 
 def making(command: Command) -> Command:
     """Options of commands that make a job."""
-    return _DETACH(_LABEL(_PRIORITY(_QUEUE_LIMIT(_RUN_LIMIT(saving(command))))))
+    return _DETACH(_LABEL(_PRIORITY(_QUEUE_LIMIT(_RUN_LIMIT(_MAX_COST(saving(command)))))))
