@@ -207,7 +207,10 @@ class VideoService(VideoServiceServicer):
     async def GetBackendStatus(
         self, request: video_service_pb2.GetBackendStatusRequest, context: Context
     ) -> video_service_pb2.BackendStatus:
-        return await self._dispatcher.status()
+        status = await self._dispatcher.status()
+        if not self._dispatcher.outlives_us:  # it has no queue of its own: ours is its queue
+            status.tasks.queued = await self._store.count_unclaimed_tasks()
+        return status
 
 
 async def _header(

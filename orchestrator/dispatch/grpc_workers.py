@@ -86,6 +86,7 @@ class GrpcDispatcher:
         self.shares_disk = shares_disk
         self._addresses = addresses
         self._workers: list[_Worker] = []
+        self._done = video_service_pb2.TaskCounts()  # what has ended since the start
 
     async def open(self) -> None:
         self._workers = [_Worker(address) for address in self._addresses]
@@ -107,12 +108,18 @@ class GrpcDispatcher:
         self, task: worker_service_pb2.Task, attempt: Attempt
     ) -> AsyncIterator[worker_service_pb2.TaskEvent]:
         worker = self._least_busy()
+        self._done.retried += attempt.id.rpartition("-")[2] != "1"
+        finished = False
         try:
             async for event in worker.execute(task):
+                finished = finished or event.HasField("finished")
                 yield event
         except Unavailable:
             worker.slots = 0  # ask it again before it gets another task
             raise
+        finally:
+            self._done.completed += finished
+            self._done.failed += not finished
 
     def fleet(self) -> Fleet:
         """They run anyway, so all of them."""
@@ -129,6 +136,7 @@ class GrpcDispatcher:
         status.workers.running = sum(worker.running > 0 for worker in answering)
         status.workers.idle = len(answering) - status.workers.running
         status.workers.unhealthy = len(self._workers) - len(answering)
+        status.tasks.CopyFrom(self._done)
         status.tasks.in_progress = sum(worker.running for worker in self._workers)
         status.observe_time.GetCurrentTime()
         return status

@@ -126,6 +126,18 @@ class Tasks:
 
         await self._db.write(work)
 
+    async def count_unclaimed_tasks(self) -> int:
+        """How many tasks wait for somebody to claim them, or for another attempt."""
+
+        async def work(db: Connection) -> int:
+            row = await db.fetch_one(
+                "SELECT count(*) AS waiting FROM tasks WHERE state <> ?", TaskState.CLAIMED
+            )
+            assert row is not None
+            return int(row["waiting"])
+
+        return await self._db.read(work)
+
     async def finish_unclaimed_tasks(self, job_id: str) -> int:
         """End the job's tasks that nobody has. Returns how many are still claimed."""
 

@@ -14,15 +14,17 @@ from apigpu.video.v1.video_service_pb2 import (
     BackendStatus,
     EndpointConfiguration,
     GetBackendStatusRequest,
+    TaskCounts,
     WorkerCounts,
 )
 
+from apigpu_common.errors import Unavailable
 from orchestrator.dispatch.runpod_problems import problems
 from orchestrator.jobs.prices import PriceList
 from tests import requests
 from tests.runpod_emulator import ENDPOINT, KEY, Cloud, Policy, running
 from tests.runpod_emulator.endpoint import TEMPLATE_SECRET
-from tests.scripted_worker import ScriptedWorker, serve
+from tests.scripted_worker import ScriptedWorker, do_all, serve
 from tests.services import in_process
 
 PRICES = PriceList("", "", {"NVIDIA L4": 190}, {"NVIDIA L4": True, "NVIDIA H200": False})
@@ -105,8 +107,33 @@ async def test_workers_by_address_are_counted_as_well(tmp_path: Path) -> None:
         told = await status(stub)
         assert told.backend == "workers"
         assert told.workers == WorkerCounts(running=1, unhealthy=1)
-        assert told.tasks.in_progress == 1
+        assert told.tasks == TaskCounts(in_progress=1)
         assert not told.HasField("configuration")
+
+
+async def test_work_of_our_own_workers_is_counted_as_it_waits_and_ends(tmp_path: Path) -> None:
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def fail(task: Any, sender: Any) -> None:
+        away = Unavailable("DISK_AWAY", "The disk is away.")
+        sender.finish([sender.fail(item.id, away) for item in task.items])
+
+    async def wait(task: Any, sender: Any) -> None:
+        begun.set()
+        await release.wait()
+        await do_all(task, sender)
+
+    worker = ScriptedWorker(fail, wait)
+    worker.slots = 1
+    async with serve(worker) as address, in_process(tmp_path, (address,)) as stub:
+        job = await stub.CreateJob(requests.create(requests.pictures("a")))
+        await asyncio.wait_for(begun.wait(), 30)
+        await stub.CreateJob(requests.create(requests.pictures("b")))
+        told = await status(stub)
+        assert told.tasks == TaskCounts(queued=1, in_progress=1, completed=1, retried=1)
+        release.set()
+        await requests.finished(stub.WatchJob(requests.watch(job)))
+        assert (await status(stub)).tasks.completed >= 2
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from apigpu_common.errors import NotFound, ServiceError, Unavailable
+from apigpu_common.errors import ServiceError, Unavailable
 from orchestrator.dispatch.call_budget import CallBudget, Rate
 from orchestrator.dispatch.runpod import RunpodDispatcher
-from orchestrator.dispatch.runpod_api import NotDone, RunpodApi
+from orchestrator.dispatch.runpod_api import NotDone, RemoteJob, RunpodApi
 from orchestrator.dispatch.runpod_watch import JobWatch
 from orchestrator.jobs.prices import PriceList
 from orchestrator.jobs.sharding import Fleet
@@ -115,42 +115,49 @@ async def test_dispatches_come_no_faster_than_the_platform_takes_them(tmp_path: 
         assert cloud.calls == ["run"] * 15, "RunPod has said 429"
 
 
+class Followed:
+    """Counts how often each job is asked for. chatty: one that has news whenever it is asked."""
+
+    def __init__(self, cloud: Cloud, api: RunpodApi, jobs: list[str], chatty: str) -> None:
+        self.asked = Counter(dict.fromkeys([*jobs, chatty], 0))
+        self.all_twice = asyncio.Event()
+        self._cloud, self._chatty, self._news = cloud, chatty, api.news
+
+    async def news(self, job_id: str) -> RemoteJob:
+        self.asked[job_id] += 1
+        if job_id == self._chatty:
+            self._cloud.queue.jobs[job_id].buffered.append({"sequence": self.asked[job_id]})
+        if min(self.asked.values()) >= 2:
+            self.all_twice.set()
+        return await self._news(job_id)
+
+
 async def test_followers_share_the_budget_and_news_come_within_two_intervals(
     tmp_path: Path,
 ) -> None:
     """More jobs than may be asked at the same time: each has its turn, none is refused."""
-    rates = {"run": Rate(1000, 1, 200), "status": Rate(100, 1, 20), "stream": Rate(40, 1, 20)}
-    followers = 30
+    rates = {"run": Rate(1000, 1, 200), "status": Rate(100, 1, 20), "stream": Rate(80, 1, 40)}
     async with calling(tmp_path, budget=CallBudget(rates)) as (cloud, api):
         # The platform allows twice of what we ask of our share.
-        cloud.rates.limits["stream"] = policy.Rate(40, 1, 20)
-        dispatcher = RunpodDispatcher(
-            api, Fleet(1, 1), PRICES, max_tasks=followers, queue_limit_s=600
-        )
-        jobs = [await api.run({}, 60, 600) for _ in range(followers)]
-        asked: Counter[str] = Counter()
-        all_asked = asyncio.Event()
-        news = api.news
-
-        async def counted(job_id: str) -> object:
-            asked[job_id] += 1
-            if len(asked) == followers and min(asked.values()) >= 2:
-                all_asked.set()
-            return await news(job_id)
-
-        api.news = counted  # type: ignore[method-assign, assignment]
+        cloud.rates.limits["stream"] = policy.Rate(80, 1, 40)
+        dispatcher = RunpodDispatcher(api, Fleet(1, 1), PRICES, max_tasks=31, queue_limit_s=600)
+        chatty, *jobs = [await api.run({}, 60, 600) for _ in range(31)]
+        followed = Followed(cloud, api, jobs, chatty)
+        api.news = followed.news  # type: ignore[method-assign]
         written: dict[str, int] = {}
 
-        async def follow(job_id: str) -> int:
+        async def first_event(job_id: str) -> int:
             """How often it was asked for, from the event's being there to its being known."""
-            watch = JobWatch(600, 600, asyncio.get_running_loop().time)
-            async for _ in dispatcher._live(job_id, watch):
-                return asked[job_id] - written[job_id]
-            raise NotFound("ENDED", "it ended without an event")
+            async for _ in dispatcher._live(job_id, JobWatch(600, 600, lambda: 0.0)):
+                if job_id != chatty:
+                    break
+            return followed.asked[job_id] - written[job_id]
 
-        following = [asyncio.create_task(follow(job_id)) for job_id in jobs]
-        await asyncio.wait_for(all_asked.wait(), 60)
-        assert max(asked.values()) - min(asked.values()) <= 2, "some are asked more than others"
+        talk = asyncio.create_task(first_event(chatty))
+        following = [asyncio.create_task(first_event(job_id)) for job_id in jobs]
+        await asyncio.wait_for(followed.all_twice.wait(), 60)
+        asked = followed.asked
+        assert asked[chatty] <= min(asked.values()) + 2, "it takes the turns of others"
         for job_id in jobs:
             written[job_id] = asked[job_id]
             cloud.queue.jobs[job_id].buffered.append({"attempt_id": "a", "sequence": 1})
@@ -158,3 +165,4 @@ async def test_followers_share_the_budget_and_news_come_within_two_intervals(
         polls = await asyncio.wait_for(asyncio.gather(*following), 60)
         assert max(polls) <= 2
         assert api.budget._lanes["stream"].closed_until == 0, "RunPod has said 429"
+        talk.cancel()
