@@ -169,6 +169,7 @@ class Settings(SecuritySettings, LimitSettings, KeepSettings, WebhookSettings):
     max_items_per_task: int = Field(
         default=16,
         gt=0,
+        le=256,  # what the worker tells at the end must stay below a megabyte for RunPod
         description="A task has at most so many items of a batch, so that a long one leaves room"
         " for others.",
     )

@@ -121,6 +121,7 @@ async def test_an_answer_that_goes_wrong_costs_no_attempt(
         ("job-stream", 500),  # the SDK repeats that
         ("job-done", 500),
         ("job-done", Lost()),
+        ("job-done", Reset()),  # lost for good: what the stream told is taken
         ("job-take", 500),
     ],
     ids=str,
