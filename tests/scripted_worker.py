@@ -34,10 +34,17 @@ class Sender:
     task: worker.Task
     queue: asyncio.Queue[worker.TaskEvent | None] = field(default_factory=asyncio.Queue)
     sequence: int = 0
+    run_id: str = ""
+
+    def run_again(self, run_id: str) -> None:
+        """As RunPod may have another worker do: the same attempt, told from 1."""
+        self.run_id, self.sequence = run_id, 0
 
     def send(self, **event: Any) -> worker.TaskEvent:
         self.sequence += 1
-        message = worker.TaskEvent(attempt_id=self.task.attempt_id, sequence=self.sequence, **event)
+        message = worker.TaskEvent(
+            attempt_id=self.task.attempt_id, sequence=self.sequence, run_id=self.run_id, **event
+        )
         self.queue.put_nowait(message)
         return message
 
