@@ -1,4 +1,4 @@
-"""An attempt that is run twice, as RunPod may do when it misses a worker: both stories are heard."""
+"""An attempt that is run twice, as RunPod may do when it misses a worker: both are heard."""
 
 from __future__ import annotations
 
