@@ -151,7 +151,7 @@ class Jobs:
             mine, values = ("owner = ? AND ", [owner]) if owner is not None else ("", [])
             row = await db.fetch_one(
                 "SELECT count(*) AS jobs FROM (SELECT 1 FROM jobs"
-                f" WHERE {mine}state IN ({marks(states)}) LIMIT ?) AS some",
+                f" WHERE {mine}state IN ({marks(states)}) LIMIT ?) AS unfinished",
                 *values,
                 *states,
                 enough,
