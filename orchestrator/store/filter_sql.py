@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 from orchestrator.jobs.filters import And, Compare, Filter, HasLabel, Not, Or
-from orchestrator.jobs.orders import Order, Place
+from orchestrator.jobs.orders import Key, Order, Place
 from orchestrator.store.database import Value
 
 Clause = tuple[str, list[Value]]
 
 _LABEL = "EXISTS (SELECT 1 FROM job_labels WHERE job_id = jobs.id AND key = ?"
+
+
+def select(filter: Filter, order: Order, after: Place | None, owner: str | None) -> Clause:
+    """The rows of `jobs` that `filter` lets through, from the one after `after` on; without its
+    LIMIT. Newest (or oldest) first, no page is found by scanning what it does not show: a label
+    that all must have leads through the index of labels."""
+    source, clauses = "jobs", [where(filter)]
+    label = _required_label(filter)
+    if label is not None and len(order) == 1:
+        source = "job_labels AS mark CROSS JOIN jobs"
+        of_label = "jobs.id = mark.job_id AND mark.key = ? AND mark.value = ?"
+        clauses.append((of_label, [label.label, label.value]))
+        order = (Key("mark.job_id", order[0].descending),)
+    if owner is not None:
+        clauses.append(("owner = ?", [owner]))
+    if after is not None:
+        clauses.append(beyond(order, after))
+    texts = " AND ".join(f"({text})" for text, _ in clauses)
+    statement = f"SELECT id, body FROM {source} WHERE {texts} ORDER BY {ordered(order)}"
+    return statement, [value for _, values in clauses for value in values]
+
+
+def _required_label(filter: Filter) -> Compare | None:
+    """A label that every job has which `filter` lets through, if it is plain to see."""
+    parts = filter.parts if isinstance(filter, And) else (filter,)
+    return next(
+        (
+            part
+            for part in parts
+            if isinstance(part, Compare) and part.field == "labels" and part.operator == "="
+        ),
+        None,
+    )
 
 
 def where(filter: Filter) -> Clause:

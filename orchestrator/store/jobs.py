@@ -87,19 +87,10 @@ class Jobs:
         self, filter: Filter, order: Order, after: Place | None, limit: int, owner: str | None
     ) -> Page:
         """The jobs beyond `after` in the order. owner: whose; None: everybody's."""
-        clauses = [filter_sql.where(filter)]
-        if owner is not None:
-            clauses.append(("owner = ?", [owner]))
-        if after is not None:
-            clauses.append(filter_sql.beyond(order, after))
-        statement = (
-            f"SELECT id, body FROM jobs WHERE {' AND '.join(f'({text})' for text, _ in clauses)}"
-            f" ORDER BY {filter_sql.ordered(order)} LIMIT ?"
-        )
-        values = [value for _, values in clauses for value in values]
+        statement, values = filter_sql.select(filter, order, after, owner)
 
         async def work(db: Connection) -> Page:
-            rows = await db.fetch_all(statement, *values, limit + 1)
+            rows = await db.fetch_all(f"{statement} LIMIT ?", *values, limit + 1)
             jobs = [Job.FromString(row["body"]) for row in rows[:limit]]
             return Page(jobs, complete=len(rows) <= limit)
 

@@ -30,6 +30,7 @@ _READERS = 2
 _CACHED_STATEMENTS = 256
 _PAGES_A_STEP = 1000  # given back to the system at a time, 4 KiB each
 _MAX_IDLE_WAL_BYTES = 16 * 2**20
+_CACHE_KIB = 64 * 1024  # room for the indexes of about a million jobs
 
 _Write = tuple[Work[Any], "Future[Any]"]
 
@@ -107,6 +108,7 @@ class SqliteDatabase:
         # FULL: an acknowledged write survives a power cut, not only a crash of this process.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         return SqliteConnection(connection)
 
     async def write(self, work: Work[T]) -> T:

@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 
 from apigpu_common.errors import Unavailable
+from orchestrator.jobs.filter_text import parse
+from orchestrator.jobs.orders import NEWEST_FIRST
+from orchestrator.jobs.orders import parse as parse_order
+from orchestrator.store import filter_sql
 from orchestrator.store.database import Connection, Work
 from orchestrator.store.sqlite import SqliteDatabase
 from orchestrator.store.store import Store
@@ -76,6 +80,28 @@ async def test_a_lease_from_before_the_clock_was_set_back_does_not_last_for_ever
     now -= 86400
     assert await store.claim_task("alive", LEASE_S) is not None
     await database.close()
+
+
+@pytest.mark.parametrize("owner", ["ann", None])
+@pytest.mark.parametrize("oldest", [False, True])
+@pytest.mark.parametrize(
+    "text", ["", "state = RUNNING", "labels.show = news", "labels.show = news AND priority > 5"]
+)
+async def test_a_page_is_found_by_its_index_and_not_by_looking_at_all_jobs(
+    text: str, oldest: bool, owner: str | None, tmp_path: Path
+) -> None:
+    order = parse_order("create_time") if oldest else NEWEST_FIRST
+    statement, values = filter_sql.select(parse(text), order, ("f" * 32,), owner)
+    database = SqliteDatabase(tmp_path / "x.sqlite3")
+    await database.open()
+    rows = await database.read(
+        lambda db: db.fetch_all(f"EXPLAIN QUERY PLAN {statement} LIMIT 1", *values)
+    )
+    await database.close()
+    plan = "; ".join(row["detail"] for row in rows)
+    assert "SCAN" not in plan and "TEMP B-TREE" not in plan, plan
+    if "state" in text:
+        assert "state=?" in plan
 
 
 WRITER = """
