@@ -38,8 +38,15 @@ def time_bars(times: dict[str, Cost]) -> list[Bar]:
             at_least=True,
         ),
         Bar(
-            "zoom: with encoding, times as fast as the old graph",
+            "zoom: with encoding, times as fast as the old graph with our encoder",
             ratio("old graph and encoding", "ours and encoding"),
+            1.7,
+            at_least=True,
+            reach=ratio("old graph and encoding", "encoding alone"),
+        ),
+        Bar(
+            "zoom: with encoding, times as fast as the old product's last release",
+            ratio("last release and encoding", "ours and encoding"),
             1.7,
             at_least=True,
         ),
@@ -61,7 +68,12 @@ def sound_bars(times: dict[str, Cost]) -> list[Bar]:
             25,
             at_least=True,
         ),
-        Bar("add_audio: over the AAC encode alone", ours / times["AAC alone"].wall_s, 1.2),
+        Bar(
+            "add_audio: over the AAC encode alone",
+            ours / times["AAC alone"].wall_s,
+            1.2,
+            reach=times["copy and AAC, FFmpeg alone"].wall_s / times["AAC alone"].wall_s,
+        ),
     ]
 
 
@@ -107,11 +119,12 @@ def show(console: Console, times: dict[str, Cost], old: dict[str, float], bars: 
     console.print(costs)
     for name, value in old.items():
         console.print(f"old graph: {name}: {value:.3f}")
-    promises = Table("promise", "measured", "bar", "", title="Promises")
+    promises = Table("promise", "measured", "bar", "in reach here", "", title="Promises")
     for bar in bars:
         sign = "≥" if bar.at_least else "≤"
         verdict = "[green]met[/]" if bar.met else "[red]missed[/]"
-        promises.add_row(bar.name, f"{bar.value:.3f}", f"{sign} {bar.limit:g}", verdict)
+        reach = "" if bar.reach is None else f"{bar.reach:.2f}"
+        promises.add_row(bar.name, f"{bar.value:.3f}", f"{sign} {bar.limit:g}", reach, verdict)
     console.print(promises)
 
 

@@ -1,7 +1,9 @@
-"""The clip that all Ken Burns benchmarks make, by the old filter graph and by our renderer.
+"""The clip that all Ken Burns benchmarks make: by our renderer, and by the commands of the product
+that this one re-imagines, word for word but for the encoder's name.
 
-The old graph is the one that most people use: upscale, then zoompan. It truncates positions to
-whole pixels, and without x and y it zooms into the top left corner.
+Its first release upscaled to 6720x3840 and had NVENC encode; without a GPU it could not run, so
+here it has our encoder. Its last release upscaled each picture six times and always used libx264.
+Both truncate positions to whole pixels; the first zoomed into the top left corner.
 """
 
 from __future__ import annotations
@@ -21,10 +23,13 @@ from gpu_worker.media.motion import Box, Motion, boxes, ends
 FRAMES, RATE, SIZE, ZOOM = 120, 24, (1920, 1080), 1.324
 CORNER = (0.0, 0.0)
 
+_LENGTH_S = FRAMES // RATE
 OLD_GRAPH = (
     f"scale=6720:3840:flags=lanczos,zoompan=z='min(1+{ZOOM - 1:.3f}*on/{FRAMES},{ZOOM})'"
-    f":d={FRAMES}:s={SIZE[0]}x{SIZE[1]}:fps={RATE}"
+    f":d={FRAMES}:s={SIZE[0]}x{SIZE[1]}:fps={RATE},format=nv12"
 )
+_LAST_X264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "23")
+_LAST_RATES = ("-maxrate", "10M", "-bufsize", "20M", "-threads", "0")
 RAW = ("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{SIZE[0]}x{SIZE[1]}", "-r", str(RATE))
 _THREADS = 2
 
@@ -59,7 +64,22 @@ def render_command(
 
 
 def old_command(picture: Path) -> list[str | Path]:
-    return [*common.FFMPEG, "-i", picture, "-vf", OLD_GRAPH]
+    """Of the first release."""
+    still = ("-loop", "1", "-framerate", str(RATE), "-i", picture)
+    return [*common.FFMPEG, *still, "-vf", OLD_GRAPH, "-t", str(_LENGTH_S)]
+
+
+def last_command(picture: Path) -> list[str | Path]:
+    """Of the last release."""
+    with Image.open(picture) as image:
+        upscaled = f"{image.width * 6}:{image.height * 6}"
+    graph = (
+        f"scale={upscaled}:flags=lanczos,zoompan=z='min(1.0+0.4*on/{FRAMES},1.4)':d={FRAMES}"
+        f":x='iw/2-(iw/zoom/2)':y='ih/2-(ih/zoom/2)':s={SIZE[0]}x{SIZE[1]}:fps={RATE}"
+        f",scale={SIZE[0]}:{SIZE[1]}:flags=bicubic,format=nv12"
+    )
+    still = ("-framerate", str(RATE), "-loop", "1", "-i", picture)
+    return [*common.FFMPEG, *still, "-vf", graph, "-t", str(_LENGTH_S)]
 
 
 def render_and_encode(render: common.Command, target: Path, *options: str) -> None:
@@ -83,7 +103,7 @@ def times(work: Path) -> dict[str, common.Cost]:
     raw = work / "frames.yuv"
     with raw.open("wb") as file:
         common.run(render, stdout=file)
-    old = old_command(picture)
+    old, last = old_command(picture), last_command(picture)
 
     def encode(index: int, *options: str) -> None:
         common.run(
@@ -95,9 +115,13 @@ def times(work: Path) -> dict[str, common.Cost]:
 
     works: dict[str, Callable[[], object]] = {
         "old graph, frames alone": partial(common.run, [*old, "-f", "null", "-"]),
+        "last release, frames alone": partial(common.run, [*last, "-f", "null", "-"]),
         "ours, frames alone": partial(common.run, render, stdout=subprocess.DEVNULL),
         "encoding alone": partial(encode, 0),
         "old graph and encoding": partial(common.run, [*old, *common.X264, work / "old.mp4"]),
+        "last release and encoding": partial(
+            common.run, [*last, *_LAST_X264, *_LAST_RATES, work / "last.mp4"]
+        ),
         "ours and encoding": partial(ours, 0),
         "three at once, encoding alone": partial(at_once, 3, encode),
         # As the worker does it when there are more clips than CPUs.

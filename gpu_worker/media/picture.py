@@ -24,6 +24,8 @@ def open_picture(
     decoded at a half, a quarter or an eighth of its size, which loses nothing for this.
     """
     Image.MAX_IMAGE_PIXELS = None  # checked here, before any pixel is decoded
+    if pillow_format == "HEIF":
+        _learn_heif()
     try:
         with Image.open(path, formats=[pillow_format]) as image:
             _check_size(*image.size)
@@ -38,6 +40,12 @@ def open_picture(
         raise Refused(
             "MEDIA_UNREADABLE", "The picture cannot be read: it is damaged, or cut off."
         ) from error
+
+
+def _learn_heif() -> None:
+    import pi_heif  # not in Pillow; seldom needed
+
+    pi_heif.register_heif_opener()
 
 
 def _check_size(width: int, height: int) -> None:

@@ -47,7 +47,12 @@ _RIFF = {
     b"WEBP": _format("WEBP", "image"),
 }
 _MOV_ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
-_AVIF_BRANDS = (b"avif", b"avis")
+# Phones' photographs. They say by their brands how they are coded, the first of which may be
+# "mif1", any of them.
+_PICTURE_BRANDS = {
+    "AVIF": {b"avif", b"avis"},
+    "HEIF": {b"heic", b"heix", b"heim", b"heis"},
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ _WANTED: dict[Kind, _Wanted] = {
     "audio": _Wanted(
         "NOT_AUDIO", "sound", "MP3, AAC, M4A, WAV, FLAC, Ogg, or a video with a sound track"
     ),
-    "image": _Wanted("NOT_AN_IMAGE", "a picture", "JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF"),
+    "image": _Wanted("NOT_AN_IMAGE", "a picture", "JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP or TIFF"),
 }
 
 # For -format_whitelist: what the forced demuxers call themselves.
@@ -74,15 +79,25 @@ def identify(head: bytes) -> Format | None:
     if head[:4] == b"RIFF":
         return _RIFF.get(head[8:12])
     if head[4:8] in _MOV_ATOMS:
-        if head[4:8] == b"ftyp" and head[8:12] in _AVIF_BRANDS:
-            return _format("AVIF", "image")
-        return MP4
+        return _picture(head) or MP4
     for prefix, found in _PREFIXES:
         if head.startswith(prefix):
             return found
     if head[:1] == b"\x47" and head[_TS_PACKET_BYTES : _TS_PACKET_BYTES + 1] == b"\x47":
         return _format("mpegts", "video", "audio")
     return _mpeg_audio(head)
+
+
+def _picture(head: bytes) -> Format | None:
+    """AVIF or HEIC, which are files of the MP4 family."""
+    if head[4:8] != b"ftyp":
+        return None
+    listed = head[8:12] + head[16 : max(16, int.from_bytes(head[:4], "big"))]
+    brands = {listed[place : place + 4] for place in range(0, len(listed), 4)}
+    if listed[:4] not in {b"mif1", *_PICTURE_BRANDS["AVIF"], *_PICTURE_BRANDS["HEIF"]}:
+        return None
+    found = (name for name, known in _PICTURE_BRANDS.items() if brands & known)
+    return _format(next(found, "HEIF"), "image")
 
 
 def _mpeg_audio(head: bytes) -> Format | None:

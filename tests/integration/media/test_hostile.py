@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 from apigpu.video.v1 import operations_pb2
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from apigpu_common.errors import InvalidInput
 from gpu_worker.media import ffmpeg, sniff
 from gpu_worker.media.captions_order import CaptionsOrder
+from gpu_worker.media.probe import probe
 from gpu_worker.media.process import ChildFailed
 from gpu_worker.media.subtitles import convert
 from tests import media_samples
@@ -182,3 +185,29 @@ async def test_a_video_that_breaks_off_in_the_middle_is_the_caller_s_fault(
     with pytest.raises(InvalidInput) as error:
         await studio.caption(broken, captions)
     assert (error.value.reason, error.value.field) == ("MEDIA_UNREADABLE", "caption.video")
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    damage=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=5),
+    kept=st.floats(0.2, 1),
+)
+def test_a_damaged_video_is_refused_or_examined(
+    tmp_path: Path, damage: list[tuple[float, bytes]], kept: float
+) -> None:
+    """Whatever the parsers stumble over, it is the file's fault, and told as that."""
+    whole = tmp_path / "whole.mp4"
+    if not whole.exists():
+        media_samples.video(whole, duration_s=0.5, tone_hz=440)
+    data = bytearray(whole.read_bytes())
+    for part, junk in damage:
+        place = int(part * (len(data) - 1))
+        data[place : place + len(junk)] = junk
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(data[: int(len(data) * kept)])
+    try:
+        found = asyncio.run(probe(damaged, "video", "caption.video"))
+    except InvalidInput as error:
+        assert error.field == "caption.video"
+    else:
+        assert found.video is not None and found.video.frame_count > 0

@@ -703,7 +703,7 @@ class Image(_message.Message):
     """How this picture is brought into the clip's shape. Default: the batch's."""
     @_builtins.property
     def image(self) -> Global___MediaSource:
-        """The picture. Required. JPEG, PNG, WebP, AVIF, GIF (first frame), BMP or TIFF, at
+        """The picture. Required. JPEG, PNG, WebP, AVIF, HEIC, GIF (first frame), BMP or TIFF, at
         most 100 megapixels. Its EXIF orientation is honoured; it is never stretched.
         """
 

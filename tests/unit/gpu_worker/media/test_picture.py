@@ -69,6 +69,24 @@ def test_gray_and_sixteen_bits_keep_their_brightness(tmp_path: Path) -> None:
     assert near(color(open_saved(deep, tmp_path / "deep.png")), (120, 120, 120), 1)
 
 
+def test_a_phone_s_heic_is_shown_in_its_colours() -> None:
+    path = Path(__file__).with_name("red-and-blue.heic")  # 96x64, red on the left
+    opened = picture.open_picture(path, "HEIF", LONGEST_PX)
+    assert opened.size == (96, 64)
+    assert near(color(opened.crop((0, 0, 40, 64))), (200, 30, 30), 6)
+    assert near(color(opened.crop((56, 0, 96, 64))), (30, 30, 200), 6)
+
+
+def test_a_heic_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    whole = Path(__file__).with_name("red-and-blue.heic").read_bytes()
+    path = tmp_path / "cut.heic"
+    for length in (20, 300, len(whole) - 60):
+        path.write_bytes(whole[:length])
+        with pytest.raises(Refused) as refused:
+            picture.open_picture(path, "HEIF", LONGEST_PX)
+        assert refused.value.reason == "MEDIA_UNREADABLE"
+
+
 def test_cmyk_from_print_is_shown_in_its_colours(tmp_path: Path) -> None:
     image = Image.new("CMYK", SIZE, (0, 255, 255, 0))
     assert near(color(open_saved(image, tmp_path / "print.jpg", quality=95)), (255, 0, 0), 10)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from apigpu_common.errors import InvalidInput
 from gpu_worker.media.sniff import Kind, identify, require
@@ -16,6 +18,10 @@ from gpu_worker.media.sniff import Kind, identify, require
         (b"\x00\x00\x00\x18ftypisom", "mov"),
         (b"\x00\x00\x00\x08wide\x00\x00\x00\x00mdat", "mov"),
         (b"\x00\x00\x00\x1cftypavif", "AVIF"),
+        (b"\x00\x00\x00\x1cftypheic", "HEIF"),
+        (b"\x00\x00\x00\x1cftypmif1\0\0\0\0mif1heic", "HEIF"),
+        (b"\x00\x00\x00\x1cftypmif1\0\0\0\0mif1avif", "AVIF"),
+        (b"\x00\x00\x00\x1cftypisom\0\0\0\0isomavif", "mov"),
         (b"\x1a\x45\xdf\xa3\x01", "matroska"),
         (b"OggS\x00", "ogg"),
         (b"fLaC\x00", "flac"),
@@ -35,6 +41,20 @@ def test_formats_are_known_by_their_first_bytes(head: bytes, demuxer: str) -> No
     found = identify(head + bytes(16))
     assert found is not None
     assert found.demuxer == demuxer
+
+
+@given(st.binary(max_size=600))
+def test_any_bytes_are_a_known_format_or_none(head: bytes) -> None:
+    found = identify(head)
+    assert found is None or found.kinds
+
+
+@given(
+    st.sampled_from([b"#EXTM3U\n", b"<?xml version", b"<MPD xmlns", b"ffconcat ", b"<svg xmlns"]),
+    st.binary(),
+)
+def test_a_script_is_never_media_whatever_follows(start: bytes, rest: bytes) -> None:
+    assert identify(start + rest) is None
 
 
 @pytest.mark.parametrize(
