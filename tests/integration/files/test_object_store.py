@@ -17,8 +17,10 @@ import yarl
 from apigpu.video.v1 import job_pb2, video_service_pb2
 from apigpu.video.v1.job_pb2 import Job
 from apigpu.worker.v1 import worker_service_pb2 as worker
+from apigpu.worker.v1.worker_service_pb2 import FileLocation
 
 from apigpu_common.errors import ServiceError
+from gpu_worker.deliver import deliver
 from orchestrator.files.storage import FileExists, FileStorage, Written
 from tests import requests
 from tests.object_store import ObjectStore
@@ -131,6 +133,18 @@ async def test_a_result_in_the_store_is_accepted_only_as_it_was_measured(
     async with service(tmp_path, url, ScriptedWorker(lies), max_attempts=1) as stub:
         job = await requests.finished(stub.RunJob(requests.run(pictures("a"))))
     assert requests.reason_of(job.items[0].error) == "RESULT_MISSING"
+
+
+async def test_a_worker_delivers_to_the_store_once(tmp_path: Path, url: str) -> None:
+    """Longer than what is sent without asking first: a taken place refuses before the body."""
+    storage = FileStorage(url)
+    target = FileLocation(url=await storage.sign("PUT", "incoming/1", 60))
+    first = os.urandom(3_000_000)
+    for body in (first, os.urandom(3_000_000)):
+        (tmp_path / "result.mp4").write_bytes(body)
+        await deliver(tmp_path / "result.mp4", target)
+        stored = await storage.measure("incoming/1")
+        assert stored == Written(len(first), hashlib.sha256(first).hexdigest())
 
 
 async def test_files_can_pass_the_service_instead(
