@@ -20,7 +20,7 @@ _X264 = profile(CODECS[0], hardware=False)
 X264 = ("-c:v", _X264.name, *_X264.options, "-pix_fmt", "yuv420p")
 LOSSLESS = ("-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "0")
 _TIMEOUT_S = 600
-RUNS = 2
+RUNS = 3
 
 Command = Sequence[str | Path]
 
