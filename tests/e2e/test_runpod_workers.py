@@ -74,7 +74,7 @@ async def test_work_that_another_worker_does_again_ends_the_same_attempt(tmp_pat
 
 async def test_a_job_that_comes_after_sigterm_is_given_back(tmp_path: Path) -> None:
     """The SDK would accept it, never run it, and end."""
-    policy = Policy(workers_max=1, hold_s=15.0)
+    policy = Policy(workers_max=1, hold_s=80.0)  # longer than anything here takes
     async with (
         running(tmp_path / "cloud", policy=policy) as cloud,
         service(cloud, tmp_path / "data") as stub,
