@@ -68,6 +68,10 @@ audit: .venv/ok ## ask PyPI for known holes in the pinned dependencies (needs th
 	@$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --disable-pip --require-hashes -r requirements.txt \
 	  || { echo "NOT CLEAN, or not audited: see above. Without PyPI's advisories nothing can be said."; exit 1; }
 
+chaos: .venv/ok ## hundreds of small jobs on both databases while everything is killed with -9
+	@python -m tests.chaos --database sqlite
+	@python -m tests.chaos --database postgres
+
 serve: .venv/ok ## start the service on localhost:50051
 	@apigpu serve
 

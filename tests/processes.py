@@ -22,6 +22,14 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def command_line(pid: int) -> bytes:
+    """Its words, each followed by a NUL; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 async def ended(pids: set[int], timeout_s: float) -> None:
     """Wait until none of them runs. Raises TimeoutError."""
     async with asyncio.timeout(timeout_s):

@@ -47,12 +47,13 @@ async def test_the_wheel_alone_serves_and_makes_a_video(installed: Path, tmp_pat
     service = await asyncio.create_subprocess_exec(
         *(apigpu, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data")),
         cwd=tmp_path,
+        env={**os.environ, "APIGPU_HTTP_LISTEN": "127.0.0.1:0"},
         stdout=asyncio.subprocess.PIPE,
     )
     try:
         assert service.stdout is not None
         line = await asyncio.wait_for(service.stdout.readline(), TIMEOUT_S)
-        address = line.decode().removeprefix("ready ").strip()
+        address = line.decode().split()[1]
         picture = next((ROOT / "demo" / "media").glob("01*.jpg"))
         animate = (apigpu, "--server", address, "animate", str(picture), "--duration", "1")
         await asyncio.to_thread(run, *animate, "-o", "clip.mp4", cwd=tmp_path)

