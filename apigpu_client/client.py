@@ -157,6 +157,10 @@ class VideoClient:
     async def delete_job(self, name: str) -> None:
         await _call(self._stub.DeleteJob(rpc.DeleteJobRequest(name=name)))
 
+    async def delete_file(self, name: str) -> None:
+        """Remove an uploaded file. A result goes with its job."""
+        await _call(self._stub.DeleteFile(rpc.DeleteFileRequest(name=name)))
+
     async def server_info(self) -> rpc.ServerInfo:
         return await _call(self._stub.GetServerInfo(rpc.GetServerInfoRequest()))
 

@@ -148,6 +148,7 @@ async def _round_trip(
             await client.download(job.items[0].output.file, folder / "doctor.mp4")
             yield Finding("download", "ok", "the clip arrived here whole (SHA-256 compared)")
         await client.delete_job(job.name)
+        await client.delete_file(source.file)
     except ApiGpuError as error:
         yield Finding("round trip", "fail", str(error), error.details.reason)
 

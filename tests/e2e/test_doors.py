@@ -66,13 +66,14 @@ SAME: dict[str, Ask] = {
     "CancelJob": lambda h: [service.CancelJobRequest(name=h.job.name)],
     "DownloadFile": lambda h: [service.DownloadFileRequest(name=h.file, offset=3)],
     "GetFile": lambda h: [service.GetFileRequest(name=h.file)],
+    "ListFiles": lambda h: [service.ListFilesRequest(page_size=2)],
     "QueryUpload": lambda h: [service.QueryUploadRequest(upload_id="never-begun-here")],
     "GetServerInfo": lambda h: [service.GetServerInfoRequest()],
     "GetBackendStatus": lambda h: [service.GetBackendStatusRequest()],
     "RetryJob": lambda h: [service.RetryJobRequest(name=h.job.name)],
 }
 # Those that change something each time, or never end, have tests of their own below.
-OTHERWISE = {"CreateFileLink", "DeleteJob", "UploadFile", "WatchJobs"}
+OTHERWISE = {"CreateFileLink", "DeleteFile", "DeleteJob", "UploadFile", "WatchJobs"}
 
 
 def same(outcomes: dict[str, Outcome]) -> Outcome:
@@ -194,6 +195,16 @@ async def test_a_deleted_job_is_gone_through_every_door(house: House) -> None:
         get = service.GetJobRequest(name=name)
         gone = same({one.name: await one.call("GetJob", get, key=KEY) for one in house.doors})
         assert gone.reason == "JOB_NOT_FOUND"
+
+
+async def test_a_deleted_upload_is_gone_through_every_door(house: House) -> None:
+    for door in house.doors:
+        parts = [part async for part in requests.chunks("a.bin", BODY)]
+        (file,) = (await door.call("UploadFile", *parts, key=KEY)).messages
+        ask = service.DeleteFileRequest(name=file.name)
+        assert (await door.call("DeleteFile", ask, key=KEY)).code == "OK", door.name
+        gone = same({one.name: await one.call("DeleteFile", ask, key=KEY) for one in house.doors})
+        assert (gone.code, gone.reason) == ("NOT_FOUND", "FILE_NOT_FOUND")
 
 
 # REST bodies, and the jobs that they stand for
