@@ -119,13 +119,7 @@ def show(console: Console, times: dict[str, Cost], old: dict[str, float], bars: 
     console.print(costs)
     for name, value in old.items():
         console.print(f"old graph: {name}: {value:.3f}")
-    promises = Table("promise", "measured", "bar", "in reach here", "", title="Promises")
-    for bar in bars:
-        sign = "≥" if bar.at_least else "≤"
-        verdict = "[green]met[/]" if bar.met else "[red]missed[/]"
-        reach = "" if bar.reach is None else f"{bar.reach:.2f}"
-        promises.add_row(bar.name, f"{bar.value:.3f}", f"{sign} {bar.limit:g}", reach, verdict)
-    console.print(promises)
+    console.print(common.promises(bars))
 
 
 def main() -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.table import Table
+
 from gpu_worker.media.encoders import bundled_ffmpeg
 from gpu_worker.media.profiles import CODECS, profile
 
@@ -39,6 +41,17 @@ class Bar:
     @property
     def met(self) -> bool:
         return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+def promises(bars: Sequence[Bar]) -> Table:
+    """What was measured beside what it is held to."""
+    table = Table("promise", "measured", "bar", "in reach here", "", title="Promises")
+    for bar in bars:
+        sign = "≥" if bar.at_least else "≤"
+        verdict = "[green]met[/]" if bar.met else "[red]missed[/]"
+        reach = "" if bar.reach is None else f"{bar.reach:.2f}"
+        table.add_row(bar.name, f"{bar.value:.3f}", f"{sign} {bar.limit:g}", reach, verdict)
+    return table
 
 
 @dataclass(frozen=True)
