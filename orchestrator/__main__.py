@@ -30,7 +30,7 @@ def main() -> int:
     try:
         with telemetry("apigpu-orchestrator", socket.gethostname(), settings.metrics_listen):
             asyncio.run(run(settings))
-    except (ServiceError, OSError, RuntimeError) as error:
+    except (ServiceError, OSError, RuntimeError, ValueError) as error:
         print(f"cannot serve: {error}", file=sys.stderr)  # noqa: T201
         return 1
     return 0

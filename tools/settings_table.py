@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pydantic import AliasChoices
+from pydantic import AliasChoices, SecretStr
 from pydantic_settings import BaseSettings
 
 from gpu_worker.settings import WorkerSettings
@@ -33,6 +33,8 @@ def default(settings: type[BaseSettings], name: str) -> str:
     if field.default_factory is not None:
         return "see right"
     value = field.default
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()  # a default is no secret
     if isinstance(value, tuple | frozenset):
         value = ",".join(sorted(map(str, value)))
     text = str(value).replace(str(Path.home()), "~")

@@ -151,6 +151,7 @@ def server_info(info: ServerInfo) -> str:
             f"  {encoder.name}: {'works' if encoder.works else encoder.reason}"
             for encoder in worker.encoders
         ]
+        lines.append(f"  media processes are kept from: {', '.join(worker.cage) or 'nothing'}")
     if not info.workers:
         lines.append("no worker answers")
     return "\n".join(lines)

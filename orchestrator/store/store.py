@@ -43,5 +43,7 @@ class Store(Jobs, Events, Tasks, Files, Keys, Deliveries, Expiry):
 def store_at(database_url: str, data_dir: Path) -> Store:
     """The store in PostgreSQL where a URL is given, and in a file of `data_dir` otherwise."""
     if database_url:
+        if not database_url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("APIGPU_DATABASE_URL must begin with postgresql://, or be empty")
         return Store(PostgresDatabase(database_url))
     return Store(SqliteDatabase(data_dir / "jobs.sqlite3"))
