@@ -23,6 +23,7 @@ from tests.scripted_worker import ScriptedWorker, Sender
 
 WATCHERS, IDLE_WATCHERS = 1000, 10_000
 _ROUNDS = 15
+_GROUP = 250
 _STREAMS_A_CHANNEL = 1000  # the service allows 1024
 _TIMEOUT_S = 60
 # The service stores an attempt's progress at most every 0.2 s: sooner would measure that.
@@ -39,26 +40,33 @@ class Crowd:
     def __init__(self) -> None:
         self.told = 0
         self._changed = asyncio.Event()
+        self._watchers: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
-    async def watching(self, server: Server, job: str, count: int) -> AsyncIterator[None]:
+    async def watching(
+        self, server: Server, job: str, count: int, stored: int
+    ) -> AsyncIterator[None]:
+        """Until each has been told the `stored` events. They come in groups: thousands of calls
+        that begin in one moment measure the client."""
+        request = video_service_pb2.WatchJobRequest(name=job)
         async with AsyncExitStack() as stack:
-            calls: list[Any] = []
-            request = video_service_pb2.WatchJobRequest(name=job)
-            for begin in range(0, count, _STREAMS_A_CHANNEL):
-                channel = grpc.aio.insecure_channel(server.address, options=_OWN_CONNECTION)
-                await stack.enter_async_context(channel)
-                watch: Any = channel.unary_stream(
-                    _WATCH, video_service_pb2.WatchJobRequest.SerializeToString
-                )
-                calls += [watch(request) for _ in range(min(_STREAMS_A_CHANNEL, count - begin))]
-            watchers = [asyncio.create_task(self._watch(call)) for call in calls]
+            for begin in range(0, count, _GROUP):
+                if begin % _STREAMS_A_CHANNEL == 0:
+                    channel = grpc.aio.insecure_channel(server.address, options=_OWN_CONNECTION)
+                    await stack.enter_async_context(channel)
+                    watch: Any = channel.unary_stream(
+                        _WATCH, video_service_pb2.WatchJobRequest.SerializeToString
+                    )
+                self._watchers += [
+                    asyncio.create_task(self._watch(watch(request))) for _ in range(_GROUP)
+                ]
+                await self.reach(len(self._watchers) * stored)
             try:
                 yield
             finally:
-                for watcher in watchers:
+                for watcher in self._watchers:
                     watcher.cancel()
-                await asyncio.wait(watchers)
+                await asyncio.wait(self._watchers)
 
     async def _watch(self, call: Any) -> None:
         async for _ in call:
@@ -113,8 +121,7 @@ async def _fan_out_s(
     """From an event to the last of its watchers; the middle of several. stored: events that
     each is told first."""
     crowd, took_s = Crowd(), []
-    async with crowd.watching(server, job, WATCHERS):
-        await crowd.reach(WATCHERS * stored)
+    async with crowd.watching(server, job, WATCHERS, stored):
         for number in range(_ROUNDS):
             await asyncio.sleep(_PAUSE_S)
             began = time.perf_counter()
@@ -153,8 +160,7 @@ async def fan_out() -> tuple[list[Bar], dict[str, Any]]:
 
 async def _stream_bytes(server: Server, job: str, stored: int) -> float:
     crowd, before = Crowd(), server.memory_bytes
-    async with crowd.watching(server, job, IDLE_WATCHERS):
-        await crowd.reach(IDLE_WATCHERS * stored)
+    async with crowd.watching(server, job, IDLE_WATCHERS, stored):
         await asyncio.sleep(1)
         return (server.memory_bytes - before) / IDLE_WATCHERS
 
