@@ -38,11 +38,13 @@ demo-runpod: .venv/ok ## two RunPod workers, emulated on this machine: scaling f
 demo-restart: .venv/ok ## kill the service in the middle of a job; its bar goes on to the end
 	@python demo/restart.py
 
+# Tests wait for processes more than they compute: three at a time keep two cores busy.
+PYTEST := pytest -n 3 --dist loadfile
 test: .venv/ok check ## everything that CI runs
-	@pytest
+	@$(PYTEST)
 ifneq ($(SECOND_FFMPEG),)
 	@echo "The media engine again, with $(SECOND_FFMPEG):"
-	@APIGPU_TEST_FFMPEG=$(SECOND_FFMPEG) pytest $(SECOND_TESTS)
+	@APIGPU_TEST_FFMPEG=$(SECOND_FFMPEG) $(PYTEST) $(SECOND_TESTS)
 else
 	@echo "NOT TESTED with a second FFmpeg: there is no /usr/bin/ffmpeg (Debian: apt-get install ffmpeg)."
 endif
