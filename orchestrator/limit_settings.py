@@ -35,7 +35,9 @@ class LimitSettings(BaseSettings):
         " async+redis://host:port for all together (needs the extra `redis`).",
     )
     max_connections: int = Field(
-        default=4096, gt=0, description="gRPC connections that may be open at the same time."
+        default=4096,
+        gt=0,
+        description="gRPC connections that may be open at the same time, and as many over HTTP.",
     )
     max_streams_per_connection: int = Field(
         default=1024, gt=0, description="Calls that may be open on one gRPC connection."

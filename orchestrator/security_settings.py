@@ -41,7 +41,10 @@ class SecuritySettings(BaseSettings):
         " no-tls, separated by commas. no-tls is right behind a proxy that does TLS.",
     )
     message_timeout_s: float = Field(
-        default=60.0, gt=0, description="Longest wait for a caller's next message, in seconds."
+        default=60.0,
+        gt=0,
+        description="Longest wait for a caller's next message, in seconds. Over HTTP a body must"
+        " keep up 1 kB/s, measured over so many seconds; a head has at most 10 s.",
     )
 
     @field_validator("keyless", "insecure", mode="before")

@@ -27,6 +27,7 @@ from orchestrator.engine import Engine
 from orchestrator.files.rooms import Files, open_files
 from orchestrator.http.application import application
 from orchestrator.http.calls import Calls
+from orchestrator.http.bounded import Bounds
 from orchestrator.http.listener import HttpListener
 from orchestrator.http.permits import Permits, Wanted
 from orchestrator.http.rest.routes import Facts
@@ -94,7 +95,9 @@ class Orchestrator:
         await dispatcher.open()
         certificates = _certificates(settings)
         http = HttpListener(
-            settings.http_address, certificates.http_context() if certificates else None
+            settings.http_address,
+            Bounds(settings.max_connections, settings.message_timeout_s),
+            certificates.http_context() if certificates else None,
         )
         self._stack.callback(http.release)
         self.http_address = http.address

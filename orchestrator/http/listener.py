@@ -7,9 +7,12 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Iterator
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from orchestrator.http.bounded import BoundedProtocol, Bounds
 
 _BACKLOG = 1024
 _IDLE_CONNECTION_S = 75
@@ -27,11 +30,12 @@ class _Server(uvicorn.Server):
 class HttpListener:
     """Bound when it is made, so that its URL is known; serves between open and close."""
 
-    def __init__(self, listen: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, listen: str, bounds: Bounds, tls: ssl.SSLContext | None = None) -> None:
         host, _, port = listen.rpartition(":")
         self._socket = socket.create_server((host.strip("[]"), int(port)), backlog=_BACKLOG)
         self.address = f"{host}:{self._socket.getsockname()[1]}"
         self.url = f"{'https' if tls else 'http'}://{self.address}"
+        self._bounds = bounds
         self._tls = tls
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -41,7 +45,7 @@ class HttpListener:
         config = uvicorn.Config(
             application,
             ssl_context_factory=(lambda _config, _default: tls) if tls else None,
-            http="httptools",
+            http=partial(BoundedProtocol, self._bounds),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             log_config=None,
