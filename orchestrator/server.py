@@ -26,8 +26,8 @@ from orchestrator.census import census
 from orchestrator.engine import Engine
 from orchestrator.files.rooms import Files, open_files
 from orchestrator.http.application import application
-from orchestrator.http.calls import Calls
 from orchestrator.http.bounded import Bounds
+from orchestrator.http.calls import Calls
 from orchestrator.http.listener import HttpListener
 from orchestrator.http.permits import Permits, Wanted
 from orchestrator.http.rest.routes import Facts
