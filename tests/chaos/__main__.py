@@ -83,6 +83,9 @@ async def _under_fire(callers: Callers, faults: Faults) -> None:
                 if fire.done():
                     fire.result()  # a fault that could not be done is an error of the test
             load.result()
+            # What was killed is started again before anybody looks.
+            faults.enough = True
+            await fire
         finally:
             await _end(load)
             await _end(fire)

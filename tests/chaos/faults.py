@@ -19,12 +19,13 @@ _AWAY_S = (0.2, 2.0)
 
 
 class Faults:
-    """Chooses and does faults until it is cancelled; counts them."""
+    """Chooses and does faults until it is told to stop; counts them."""
 
     def __init__(self, system: System, dice: random.Random) -> None:
         self._system = system
         self._dice = dice
         self.done: Counter[str] = Counter()
+        self.enough = False
         self._kinds: list[Callable[[], Awaitable[str]]] = [
             self._kill_orchestrator,
             self._kill_worker,
@@ -34,7 +35,7 @@ class Faults:
         ]
 
     async def run(self) -> None:
-        while True:
+        while not self.enough:
             await asyncio.sleep(self._dice.uniform(*_PAUSE_S))
             fault = await self._dice.choice(self._kinds)()
             self.done[fault] += 1

