@@ -39,7 +39,8 @@ demo-restart: .venv/ok ## kill the service in the middle of a job; its bar goes 
 	@python demo/restart.py
 
 # Tests wait for processes more than they compute: three at a time keep two cores busy.
-PYTEST := pytest -n 3 --dist loadfile
+# A test that fails on a crowded machine is tried again, visibly: its first failure is reported.
+PYTEST := pytest -n 3 --dist loadfile --reruns 2 -r R
 test: .venv/ok check ## everything that CI runs
 	@$(PYTEST)
 ifneq ($(SECOND_FFMPEG),)
