@@ -94,9 +94,9 @@ async def test_the_python_example_works_as_written(service: Process, tmp_path: P
     (example,) = blocks("Python", "python")
     picture = next((ROOT / "demo" / "media").glob("01*.jpg"))
     (tmp_path / "demo" / "media").mkdir(parents=True)
-    shutil.copyfile(picture, tmp_path / "demo" / "media" / "01.jpg")
+    shutil.copyfile(picture, tmp_path / "demo" / "media" / picture.name)
     (tmp_path / "example.py").write_text(example.replace("localhost:50051", service.address))
     ran = await shell("python example.py", tmp_path, service.address)
     assert ran.returncode == 0, ran.stderr
     assert "100 %" in ran.stdout
-    assert (tmp_path / "01.mp4").stat().st_size > 0
+    assert (tmp_path / f"{picture.stem}.mp4").stat().st_size > 0
