@@ -10,9 +10,9 @@ from typing import Final
 from apigpu.video.v1 import job_pb2
 from apigpu.video.v1.job_pb2 import Attempt, Item, Job, JobEvent
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2
 from opentelemetry import metrics, trace
 
+from apigpu_common.errors import reason_of
 from apigpu_common.telemetry import context_of
 
 _TRACER = trace.get_tracer("apigpu")
@@ -106,7 +106,7 @@ def _item_ended(item: Item, operation: Mapping[str, str]) -> None:
     if use.used:
         attributes["apigpu.encoder"] = use.used
     if item.HasField("error"):
-        attributes["error.type"] = _reason(item)
+        attributes["error.type"] = reason_of(item.error) or "UNKNOWN"
     _ITEMS.add(1, attributes)
     if use.requested and use.requested != use.used:
         encoders = {"apigpu.encoder": use.used, "apigpu.encoder.requested": use.requested}
@@ -116,7 +116,7 @@ def _item_ended(item: Item, operation: Mapping[str, str]) -> None:
 def _attempt_ended(attempt: Attempt) -> None:
     attributes = {"apigpu.backend": attempt.backend}
     if attempt.HasField("error"):
-        attributes["error.type"] = _reason(attempt)
+        attributes["error.type"] = reason_of(attempt.error) or "UNKNOWN"
     _ATTEMPTS.add(1, attributes)
 
 
@@ -136,15 +136,6 @@ def _job_ended(job: Job, operation: Mapping[str, str]) -> None:
         start_time=job.create_time.ToNanoseconds(),
     )
     span.end(job.end_time.ToNanoseconds())
-
-
-def _reason(of: Item | Attempt) -> str:
-    """The stable reason in the error's details."""
-    info = error_details_pb2.ErrorInfo()
-    for detail in of.error.details:
-        if detail.Unpack(info):
-            return str(info.reason)
-    return "UNKNOWN"
 
 
 def _at(time: Timestamp) -> float:

@@ -58,11 +58,8 @@ async def encoding(events: Any) -> job_pb2.JobEvent:
 
 def ffmpegs(pid: int) -> set[int]:
     """The FFmpeg processes below `pid`."""
-    return {child for child in processes.descendants(pid) if b"ffmpeg" in command(child)[0]}
+    return {child for child in processes.descendants(pid) if _is_ffmpeg(child)}
 
 
-def command(pid: int) -> list[bytes]:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return [b""]  # it has just ended
+def _is_ffmpeg(pid: int) -> bool:
+    return b"ffmpeg" in processes.command_line(pid).partition(b"\0")[0]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 
+from pages import write_or_check
 from pydantic import AliasChoices, SecretStr
 from pydantic_settings import BaseSettings
 
 from gpu_worker.settings import WorkerSettings
 from orchestrator.settings import Settings
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 HEAD = """# Configuration
 
 Every setting is an environment variable. Made from the settings classes by
@@ -57,17 +55,5 @@ def page() -> str:
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when stale")
-    if not parser.parse_args().check:
-        PAGE.write_text(page())
-        return 0
-    if PAGE.read_text() == page():
-        return 0
-    print("docs/configuration.md is stale: run python tools/settings_table.py", file=sys.stderr)
-    return 1
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(write_or_check("configuration.md", page))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from pathlib import Path
 from typing import Any
+
+from pages import write_or_check
 
 from orchestrator.jobs.states import ATTEMPT, ITEM, JOB, TASK, Machine
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "states.md"
 HEAD = """# States
 
 What a job, its items, its tasks and the attempts at them can be, and what may follow what. Made
@@ -69,17 +67,5 @@ def page() -> str:
     return HEAD + "".join(section(machine) for machine in (JOB, ITEM, TASK, ATTEMPT))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when stale")
-    if not parser.parse_args().check:
-        PAGE.write_text(page())
-        return 0
-    if PAGE.exists() and PAGE.read_text() == page():
-        return 0
-    print("docs/states.md is stale: run python tools/states_page.py", file=sys.stderr)
-    return 1
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(write_or_check("states.md", page))

@@ -21,12 +21,6 @@ from apigpu_client.cli.options import Session
 _OPEN = (Job.RUNNING, Job.CANCELLING, Job.QUEUED)
 _WIDE = 100
 _VERY_WIDE = 130
-_BAR_STYLE = {
-    Job.SUCCEEDED: "green",
-    Job.PARTIALLY_SUCCEEDED: "yellow",
-    Job.FAILED: "red",
-    Job.CANCELLED: "yellow",
-}
 
 
 async def show(session: Session, filter: str) -> None:
@@ -107,7 +101,7 @@ def _head(jobs: Sequence[Job]) -> Text:
 def _row(job: Job) -> Sequence[RenderableType]:
     counts = job.item_counts
     left = job.progress.time_left.ToTimedelta().total_seconds()
-    style = _BAR_STYLE.get(job.state, "cyan")
+    style = text.STATE_STYLE.get(job.state, "cyan")
     labels = " ".join(f"{key}={value}" for key, value in sorted(job.labels.items()))
     return (
         Text(_words(job.state), style),

@@ -14,7 +14,7 @@ from rich.text import Text
 from apigpu_client.errors import details_of
 
 _WIDE = 100
-_STATE_STYLE = {
+STATE_STYLE = {
     Job.SUCCEEDED: "green",
     Job.PARTIALLY_SUCCEEDED: "yellow",
     Job.FAILED: "red",
@@ -28,7 +28,7 @@ def stage_words(stage: job_pb2.Stage.ValueType) -> str:
 
 def state_words(state: Job.State.ValueType) -> str:
     words = Job.State.Name(state).lower().replace("_", " ")
-    style = _STATE_STYLE.get(state, "cyan")
+    style = STATE_STYLE.get(state, "cyan")
     return f"[{style}]{words}[/{style}]"
 
 

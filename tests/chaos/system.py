@@ -5,20 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import socket
 import sys
 from pathlib import Path
 
 from tests import postgres, processes
+from tests.services import free_port
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Replica:

@@ -7,7 +7,6 @@ import asyncio
 import hashlib
 import os
 import signal
-import socket
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,8 @@ from apigpu.video.v1.job_pb2 import Job
 
 from tests import processes, requests
 from tests.runpod_emulator import ENDPOINT, KEY, faults, running
-from tests.runpod_jobs import batch, command, encoding, ffmpegs, service
+from tests.runpod_jobs import batch, encoding, ffmpegs, service
+from tests.services import free_port
 
 
 async def test_a_batch_is_made_on_runpod_and_its_story_told_as_it_happens(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ async def test_cancel_ends_the_runpod_job_and_its_ffmpeg(tmp_path: Path) -> None
 
 async def test_a_restarted_service_follows_the_job_that_went_on_meanwhile(tmp_path: Path) -> None:
     async with running(tmp_path / "cloud") as cloud:
-        port = _free_port()
+        port = free_port()
         data = tmp_path / "data"
         async with service(cloud, data, http_listen=f"127.0.0.1:{port}") as stub:
             events = aiter(stub.RunJob(requests.run(await batch(stub, tmp_path, 8.0))))
@@ -72,12 +72,6 @@ async def test_a_restarted_service_follows_the_job_that_went_on_meanwhile(tmp_pa
         assert done.state == Job.SUCCEEDED, done.error
         assert len(cloud.jobs) == 1, "the work was paid for twice"
         assert len(done.attempts) == 1
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 async def test_a_job_that_the_platform_fails_is_tried_again_on_the_record(tmp_path: Path) -> None:
@@ -103,7 +97,7 @@ async def test_a_crashed_encoder_process_takes_its_runpod_worker_along(tmp_path:
         await encoding(events)
         (worker,) = cloud.workers.values()
         below = processes.descendants(worker.pid)
-        (child,) = {pid for pid in below if b"--die-with-parent" in command(pid)}
+        (child,) = {pid for pid in below if b"--die-with-parent" in processes.command_line(pid)}
         os.kill(child, signal.SIGKILL)
         done = (await requests.collect(events))[-1].finished
         assert done.state == Job.SUCCEEDED, done.error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from pathlib import Path
 
 import aiohttp
@@ -14,17 +13,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests import requests
 from tests.otlp import Collector, collector
-from tests.services import connect, process
+from tests.services import connect, free_port, process
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def clip(address: str, metadata: tuple[tuple[str, str], ...] = ()) -> Job:

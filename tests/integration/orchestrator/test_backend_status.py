@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +21,13 @@ from apigpu_common.errors import Unavailable
 from orchestrator.dispatch.runpod_problems import problems
 from orchestrator.jobs.prices import PriceList
 from tests import requests
-from tests.runpod_emulator import ENDPOINT, KEY, Cloud, Policy, running
+from tests.runpod_emulator import ENDPOINT, KEY, Policy, running
 from tests.runpod_emulator.endpoint import TEMPLATE_SECRET
+from tests.runpod_jobs import service
 from tests.scripted_worker import ScriptedWorker, do_all, serve
 from tests.services import in_process
 
 PRICES = PriceList("", "", {"NVIDIA L4": 190}, {"NVIDIA L4": True, "NVIDIA H200": False})
-
-
-def service(cloud: Cloud, data_dir: Path, **more: object) -> AbstractAsyncContextManager[Any]:
-    values = {
-        "runpod_api_key": KEY,
-        "runpod_endpoint_id": ENDPOINT,
-        "runpod_url": cloud.url,
-        "runpod_rest_url": cloud.rest_url,
-    }
-    return in_process(data_dir, (), **{**values, **more})
 
 
 async def status(stub: Any) -> BackendStatus:
