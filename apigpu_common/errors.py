@@ -141,14 +141,16 @@ class QuotaExceeded(ServiceError):
 
 def is_retryable(status: status_pb2.Status) -> bool:
     """Whether another attempt may cure the failure that `status` tells of."""
-    info = error_details_pb2.ErrorInfo()
-    for detail in status.details:
-        if detail.Unpack(info):
-            return bool(info.metadata.get("retryable") == "true")
-    return False
+    return bool(_info(status).metadata.get("retryable") == "true")
 
 
 def reason_of(status: status_pb2.Status) -> str:
     """The stable reason in a status; empty where there is none."""
+    return str(_info(status).reason)
+
+
+def _info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
+    """Empty where the status has none."""
     info = error_details_pb2.ErrorInfo()
-    return next((info.reason for detail in status.details if detail.Unpack(info)), "")
+    any(detail.Unpack(info) for detail in status.details)
+    return info

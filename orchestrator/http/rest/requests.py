@@ -29,6 +29,7 @@ _WORDS = (
     (re.compile(r"^job\.images_to_videos\.images(\[\d+\])\.image(\.uri)?"), r"images\1.image_url"),
     (re.compile(r"^job\.images_to_videos\.images(\[\d+\])\.duration"), r"images\1.duracao"),
     (re.compile(r"^job\.images_to_videos\.images"), "images"),
+    (re.compile(r"^job\.operation$"), "body"),
 )
 
 
