@@ -26,6 +26,7 @@ def main() -> None:
         "-timeout=5",
         "-rss_limit_mb=1024",
         "-print_final_stats=1",
+        "-verbosity=0",
         f"-artifact_prefix={FOLDER}/{name}-",
     ]
     atheris.Setup([sys.argv[0], *options, str(corpus)], targets.TARGETS[name])

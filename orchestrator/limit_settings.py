@@ -64,7 +64,8 @@ class LimitSettings(BaseSettings):
     min_free_disk_bytes: int = Field(
         default=2**30,
         ge=0,
-        description="With less free on the data folder's disk, no job and no upload is accepted.",
+        description="With less free on the disk of APIGPU_DATA_DIR no job is accepted, and no"
+        " upload that would leave less.",
     )
     min_free_memory_bytes: int = Field(
         default=128 * 2**20, ge=0, description="The same for the machine's memory."

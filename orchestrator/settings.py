@@ -157,12 +157,6 @@ class Settings(SecuritySettings, LimitSettings, KeepSettings, WebhookSettings):
         gt=0,
         description="A cut upload can be gone on with for so many seconds.",
     )
-    min_free_bytes: int = Field(
-        default=2**29,
-        ge=0,
-        description="Uploads are refused where they would leave less room than this on the disk"
-        " of APIGPU_DATA_DIR, in bytes.",
-    )
     max_upload_bytes: int = Field(
         default=20 * 2**30, gt=0, description="Longest file that UploadFile takes, in bytes."
     )

@@ -34,7 +34,8 @@ async def open_files(
     """
     storage = FileStorage(settings.storage_url or f"file://{settings.data_dir / 'files'}")
     await storage.check()
-    spool = Spool(settings.data_dir / "uploads", settings.max_upload_bytes, settings.min_free_bytes)
+    uploads = settings.data_dir / "uploads"
+    spool = Spool(uploads, settings.max_upload_bytes, settings.min_free_disk_bytes)
     links = Links(
         storage,
         settings.data_dir / "transfers.key",

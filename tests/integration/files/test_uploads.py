@@ -156,14 +156,14 @@ async def test_an_upload_that_nobody_comes_back_for_is_removed(tmp_path: Path) -
 
 async def test_a_full_disk_is_told_before_anything_is_sent(tmp_path: Path) -> None:
     async def asked(sent: list[int]) -> AsyncIterator[rpc.UploadFileRequest]:
-        yield header()
+        yield header(size_bytes=2**45)
         for _ in range(6):
             sent.append(1)
             yield rpc.UploadFileRequest(chunk=bytes(500_000))
             await asyncio.sleep(0.2)
 
     sent: list[int] = []
-    async with in_process(tmp_path, WORKERS, min_free_bytes=2**62) as stub:
+    async with in_process(tmp_path, WORKERS, max_upload_bytes=2**50) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.UploadFile(asked(sent))
     refusal = Refusal(refused.value)
