@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from apigpu_common import __version__
+from apigpu_common import __version__, listening
 
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -69,6 +69,7 @@ def _start(service: str, instance: str, metrics_listen: str, stack: ExitStack) -
         from prometheus_client import start_http_server
 
         readers.append(PrometheusMetricReader())
+        listening.bind("APIGPU_METRICS_LISTEN", metrics_listen).close()
         host, _, port = metrics_listen.rpartition(":")
         server, _thread = start_http_server(int(port), host)
         stack.callback(server.server_close)

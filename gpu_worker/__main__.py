@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import socket
 import sys
 
-from pydantic import ValidationError
-
+from apigpu_common import environment
+from apigpu_common.environment import SettingsError
 from apigpu_common.errors import ServiceError
 from apigpu_common.logs import set_up_logging
 from apigpu_common.telemetry import telemetry
 from gpu_worker.server import run
 from gpu_worker.settings import WorkerSettings
+
+log = logging.getLogger("gpu_worker")
 
 
 def main() -> int:
@@ -24,9 +27,9 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        settings = WorkerSettings()
-    except ValidationError as error:
-        print(f"a setting is wrong: {error}", file=sys.stderr)  # noqa: T201
+        settings = environment.read(WorkerSettings)
+    except SettingsError as error:
+        print(f"cannot start:\n{error}", file=sys.stderr)  # noqa: T201
         return 2
     if arguments.listen:
         settings = settings.model_copy(update={"listen": arguments.listen})
@@ -36,6 +39,8 @@ def main() -> int:
         folder=settings.logs_dir,
         program="worker",
     )
+    for sentence in environment.unknown(WorkerSettings):
+        log.warning(sentence)
     try:
         with telemetry("apigpu-worker", socket.gethostname()):
             asyncio.run(run(settings, die_with_parent=arguments.die_with_parent))

@@ -17,6 +17,7 @@ from apigpu.worker.v1 import worker_service_pb2
 from apigpu.worker.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server
 from grpc_health.v1 import health, health_pb2_grpc
 
+from apigpu_common import listening
 from apigpu_common.errors import InternalError
 from apigpu_common.health import Health
 from apigpu_common.interceptors.errors import ErrorInterceptor
@@ -59,6 +60,7 @@ async def run(settings: WorkerSettings, *, die_with_parent: bool) -> None:
         await _watch_standard_input(stop)
     if settings.cage == "off":
         open_the_cage()
+    listening.try_grpc("APIGPU_WORKER_LISTEN", settings.listen)
     policy = HardwarePolicy(settings.max_hardware_sessions, settings.min_hardware_clip_s)
     tools = await _unless(stop, discover(settings.ffmpeg, policy))
     if tools is None:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, IPvAnyNetwork, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from apigpu_common.listening import GrpcAddress
 from gpu_worker.media.cpu import available_cpus
 
 _MOST_PARALLEL_ITEMS = 3
@@ -24,7 +25,7 @@ class WorkerSettings(BaseSettings):
         env_prefix="APIGPU_WORKER_", frozen=True, populate_by_name=True
     )
 
-    listen: str = Field(
+    listen: GrpcAddress = Field(
         default="127.0.0.1:50052",
         description="Address for gRPC, host:port or unix:/path. Port 0 takes a free one.",
     )

@@ -18,6 +18,7 @@ from apigpu.video.v1.video_service_pb2_grpc import add_VideoServiceServicer_to_s
 from apigpu.video.v1.webhook_service_pb2_grpc import add_WebhookServiceServicer_to_server
 from grpc_health.v1 import health, health_pb2_grpc
 
+from apigpu_common import listening
 from apigpu_common.health import Health
 from apigpu_common.reflection import enable_reflection
 from apigpu_common.telemetry import is_measured
@@ -28,7 +29,7 @@ from orchestrator.files.rooms import Files, open_files
 from orchestrator.http.application import application
 from orchestrator.http.bounded import Bounds
 from orchestrator.http.calls import Calls
-from orchestrator.http.listener import HttpListener
+from orchestrator.http.listener import BACKLOG, HttpListener
 from orchestrator.http.permits import Permits, Wanted
 from orchestrator.http.rest.routes import Facts
 from orchestrator.http.transfers import Transfers
@@ -90,17 +91,12 @@ class Orchestrator:
         listeners = [settings.listen, settings.http_address]
         log.info(exposure.check(listeners, settings, has_keys=not authenticator.is_open))
         await store.free_leases(instance)
+        certificates = _certificates(settings)
+        http = self._listen(certificates)
+        self.http_address = http.address
         dispatcher = backend.make(settings)
         self._stack.push_async_callback(dispatcher.close)
         await dispatcher.open()
-        certificates = _certificates(settings)
-        http = HttpListener(
-            settings.http_address,
-            Bounds(settings.max_connections, settings.message_timeout_s),
-            certificates.http_context() if certificates else None,
-        )
-        self._stack.callback(http.release)
-        self.http_address = http.address
         files = await self._stack.enter_async_context(
             open_files(settings, own_url=http.url, shares_disk=dispatcher.shares_disk)
         )
@@ -129,6 +125,21 @@ class Orchestrator:
         await self._stack.enter_async_context(Retention(store, files.storage, settings))
         engine.start()
         self._stack.push_async_callback(engine.stop, settings.grace_s)
+
+    def _listen(self, certificates: Certificates | None) -> HttpListener:
+        """Take the addresses before anything that takes long. gRPC takes its own when it serves."""
+        settings = self._settings
+        listening.try_grpc("APIGPU_LISTEN", settings.listen)
+        setting = "APIGPU_HTTP_LISTEN" if settings.port is None else "APIGPU_PORT"
+        bound = listening.bind(setting, settings.http_address, BACKLOG)
+        http = HttpListener(
+            bound,
+            settings.http_address.rpartition(":")[0],
+            Bounds(settings.max_connections, settings.message_timeout_s),
+            certificates.http_context() if certificates else None,
+        )
+        self._stack.callback(http.release)
+        return http
 
     async def _serve_http(
         self,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from apigpu_common.listening import Address, AddressIfAny, GrpcAddress
 from orchestrator.files import paths
 from orchestrator.keep_settings import KeepSettings
 from orchestrator.limit_settings import LimitSettings
@@ -20,7 +21,7 @@ class Settings(SecuritySettings, LimitSettings, KeepSettings, WebhookSettings):
 
     model_config = SettingsConfigDict(env_prefix="APIGPU_", frozen=True, populate_by_name=True)
 
-    listen: str = Field(
+    listen: GrpcAddress = Field(
         default="127.0.0.1:50051",
         description="Address for gRPC, host:port. Port 0 takes a free one.",
     )
@@ -98,7 +99,7 @@ class Settings(SecuritySettings, LimitSettings, KeepSettings, WebhookSettings):
     runpod_queue_limit_s: float = Field(
         default=1800.0, gt=0, description="Longest wait of a task for a RunPod worker, in seconds."
     )
-    http_listen: str = Field(
+    http_listen: Address = Field(
         default="127.0.0.1:3000",
         description="Address for HTTP (REST, Connect, file links), host:port. Port 0 takes a"
         " free one.",
@@ -226,7 +227,7 @@ class Settings(SecuritySettings, LimitSettings, KeepSettings, WebhookSettings):
         description="Folder for the log as well, in files that are rotated (100 MiB are kept)."
         " Default: none; the log goes to standard error.",
     )
-    metrics_listen: str = Field(
+    metrics_listen: AddressIfAny = Field(
         default="",
         description="Address of /metrics for Prometheus, host:port; not for the public. Default:"
         " none. Traces and metrics are sent by OTLP where OTEL_EXPORTER_OTLP_ENDPOINT is set.",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from pages import write_or_check
-from pydantic import AliasChoices, SecretStr
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
+from apigpu_common.environment import variables
 from gpu_worker.settings import WorkerSettings
 from orchestrator.settings import Settings
 
@@ -16,14 +17,6 @@ HEAD = """# Configuration
 Every setting is an environment variable. Made from the settings classes by
 `python tools/settings_table.py`.
 """
-
-
-def variables(settings: type[BaseSettings], name: str) -> str:
-    """The names of the variables that set a field, the main one first."""
-    alias = settings.model_fields[name].validation_alias
-    if isinstance(alias, AliasChoices):
-        return " or ".join(f"`{str(choice).upper()}`" for choice in alias.choices)
-    return f"`{settings.model_config.get('env_prefix', '')}{name}`".upper()
 
 
 def default(settings: type[BaseSettings], name: str) -> str:
@@ -39,9 +32,13 @@ def default(settings: type[BaseSettings], name: str) -> str:
     return f"`{text}`" if text not in ("", "None") else ""
 
 
+def names(settings: type[BaseSettings], field: str) -> str:
+    return " or ".join(f"`{name}`" for name in variables(settings, field))
+
+
 def table(settings: type[BaseSettings]) -> str:
     rows = [
-        f"| {variables(settings, name)} | {default(settings, name)} | {field.description} |"
+        f"| {names(settings, name)} | {default(settings, name)} | {field.description} |"
         for name, field in settings.model_fields.items()
     ]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])

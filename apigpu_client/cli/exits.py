@@ -43,6 +43,13 @@ def of_error(error: ApiGpuError) -> Exit:
 def explain(error: ApiGpuError, server: str) -> str:
     """The error in a few lines, with what to do."""
     if isinstance(error, Unavailable) and not error.details.reason:
+        if "WRONG_VERSION_NUMBER" in error.message:
+            return f"{server} does not speak TLS: leave --tls away, or name another with --server"
+        if "CERTIFICATE_VERIFY_FAILED" in error.message:
+            return (
+                f"the certificate of {server} was not signed by whom this system trusts: name who"
+                " did with --ca"
+            )
         return (
             f"no service answers at {server}: start one with `apigpu serve`,"
             " name another with --server, or connect with --tls"

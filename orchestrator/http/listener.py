@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from orchestrator.http.bounded import BoundedProtocol, Bounds
 
-_BACKLOG = 1024
+BACKLOG = 1024
 _IDLE_CONNECTION_S = 75
 _STOP_TIMEOUT_S = 5
 
@@ -28,11 +28,15 @@ class _Server(uvicorn.Server):
 
 
 class HttpListener:
-    """Bound when it is made, so that its URL is known; serves between open and close."""
+    """Over a socket that is bound, so that its URL is known; serves between open and close.
 
-    def __init__(self, listen: str, bounds: Bounds, tls: ssl.SSLContext | None = None) -> None:
-        host, _, port = listen.rpartition(":")
-        self._socket = socket.create_server((host.strip("[]"), int(port)), backlog=_BACKLOG)
+    host: how the address was named.
+    """
+
+    def __init__(
+        self, listening: socket.socket, host: str, bounds: Bounds, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._socket = listening
         self.address = f"{host}:{self._socket.getsockname()[1]}"
         self.url = f"{'https' if tls else 'http'}://{self.address}"
         self._bounds = bounds

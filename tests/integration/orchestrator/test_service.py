@@ -17,6 +17,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
+from apigpu_common.errors import ServiceError
 from orchestrator.server import SERVICE, Orchestrator
 from tests import requests
 from tests.requests import pictures, refusal_of
@@ -262,6 +263,7 @@ async def test_a_second_service_on_the_same_port_fails_loudly(tmp_path: Path) ->
         serve(ScriptedWorker()) as address,
         Orchestrator(settings(tmp_path, (address,))) as first,
     ):
-        with pytest.raises(RuntimeError):
+        refused = pytest.raises(ServiceError, match=r"APIGPU_LISTEN=.*already in use")
+        with refused:
             async with Orchestrator(settings(tmp_path / "2", (address,), listen=first.address)):
                 pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from orchestrator.tls import Certificates, TlsFiles
 from tests import requests
 from tests.scripted_worker import ScriptedWorker, Sender, serve
 from tests.services import settings
+
+TIMEOUT_S = 40.0
 
 
 class Authority:
@@ -78,6 +81,17 @@ async def shown_certificate(address: str, ca: Path) -> bytes:
     return certificate
 
 
+async def refusal(*options: str) -> str:
+    """All that `apigpu info` writes to standard error."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "apigpu_client.cli", *options, "info"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, told = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    assert process.returncode == 4
+    return told.decode()
+
+
 async def test_changed_certificates_serve_new_connections_and_drop_no_stream(
     tmp_path: Path, authority: Authority
 ) -> None:
@@ -129,12 +143,27 @@ async def test_a_stranger_s_certificate_is_not_believed(
 ) -> None:
     authority.issue("127.0.0.1", tmp_path / "cert.pem", tmp_path / "key.pem")
     other = Authority(tmp_path / "other")
+    async with serving(tmp_path, ScriptedWorker()) as orchestrator:
+        async with VideoClient(orchestrator.address, tls=Tls(ca=other.ca)) as client:
+            with pytest.raises(Unavailable):
+                await client.server_info()
+        told = await refusal("--tls", "--server", orchestrator.address)
+    assert told == (
+        f"the certificate of {orchestrator.address} was not signed by whom this system trusts:"
+        " name who did with --ca\n"
+    )
+
+
+async def test_tls_to_a_service_without_it_is_told_in_a_line(tmp_path: Path) -> None:
     async with (
-        serving(tmp_path, ScriptedWorker()) as orchestrator,
-        VideoClient(orchestrator.address, tls=Tls(ca=other.ca)) as client,
+        serve(ScriptedWorker()) as worker,
+        Orchestrator(settings(tmp_path / "data", (worker,))) as orchestrator,
     ):
-        with pytest.raises(Unavailable):
-            await client.server_info()
+        told = await refusal("--tls", "--server", orchestrator.address)
+    assert told == (
+        f"{orchestrator.address} does not speak TLS: leave --tls away, or name another with"
+        " --server\n"
+    )
 
 
 async def test_mtls_lets_in_only_who_has_a_certificate_of_ours(

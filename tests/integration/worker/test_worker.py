@@ -269,4 +269,6 @@ async def test_a_worker_that_cannot_serve_says_why_and_ends(tmp_path: Path) -> N
     ):
         _, told = await asyncio.wait_for(second.communicate(), START_TIMEOUT_S)
         assert second.returncode == 1
-        assert f"cannot serve: Failed to bind to address {address}" in told.decode()
+        refused = f"cannot serve: APIGPU_WORKER_LISTEN={address}: address already in use"
+        assert refused in told.decode()
+        assert "works" not in told.decode(), "the encoders were tried before"
