@@ -61,18 +61,20 @@ def time_bars(times: dict[str, Cost]) -> list[Bar]:
 
 def sound_bars(times: dict[str, Cost]) -> list[Bar]:
     ours = times["ours, all of it"].wall_s
+    least = times["copy and our AAC, FFmpeg alone"].wall_s
     return [
         Bar(
             "add_audio: times as fast as encoding again",
             times["encoding again"].wall_s / ours,
             25,
             at_least=True,
+            reach=times["encoding again"].wall_s / least,
         ),
         Bar(
             "add_audio: over the AAC encode alone",
             ours / times["AAC alone"].wall_s,
             1.2,
-            reach=times["copy and AAC, FFmpeg alone"].wall_s / times["AAC alone"].wall_s,
+            reach=least / times["AAC alone"].wall_s,
         ),
     ]
 

@@ -13,6 +13,7 @@ from bench import common
 from gpu_worker.media.encoders import Toolbox, discover
 from gpu_worker.operations.add_audio import add_audio
 from gpu_worker.operations.base import ItemContext
+from gpu_worker.operations.mp4_streams import AAC
 
 _LENGTH_S = 60
 
@@ -23,9 +24,10 @@ def samples(work: Path) -> tuple[Path, Path]:
     video, sound = work / "clip.mp4", work / "sound.wav"
     picture = ("-loop", "1", "-framerate", "24", "-t", str(_LENGTH_S), "-i", common.PHOTO)
     graph = (
-        "scale=2400:-2,crop=1920:1080"
+        "scale=2400:-2:out_range=tv:out_color_matrix=bt709,crop=1920:1080"
         ":x='240+160*sin(t/3)+9*sin(7*t)+4*sin(17*t)':y='300+120*cos(t/4)+7*sin(5*t+1)'"
         ",noise=alls=5:allf=t,format=yuv420p"
+        ",setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
     )
     common.run([*common.FFMPEG, *picture, "-vf", graph, *common.X264, video])
     speech = ("-stream_loop", "-1", "-i", common.ROOT / "demo" / "media" / "narration.mp3")
@@ -52,8 +54,8 @@ def times(work: Path, video: Path, sound: Path) -> dict[str, common.Cost]:
     works = {
         "encoding again": partial(common.run, [*old, work / "old.mp4"]),
         "AAC alone": partial(common.run, [*common.FFMPEG, "-i", sound, *aac, work / "alone.m4a"]),
-        "copy and AAC, FFmpeg alone": partial(
-            common.run, [*both, "-c:v", "copy", *aac, work / "copied.mp4"]
+        "copy and our AAC, FFmpeg alone": partial(
+            common.run, [*both, "-c:v", "copy", *AAC, work / "copied.mp4"]
         ),
         "ours, all of it": partial(_ours, tools, video, sound, work),
     }

@@ -25,7 +25,7 @@ from gpu_worker.media.verify import Expected, VerificationFailed
 from gpu_worker.operations import result
 from gpu_worker.operations.base import ItemContext
 from gpu_worker.operations.failures import encoding_failed
-from gpu_worker.operations.mp4_streams import AUDIO_BITRATE, COPIED, copy_picture
+from gpu_worker.operations.mp4_streams import AAC, COPIED, copy_picture
 from gpu_worker.operations.soundtrack import Plan, cannot_copy, plan
 from gpu_worker.operations.stages import stage
 
@@ -155,7 +155,7 @@ class _Mux:
         if plan.sound == "loop":
             samples = round(self.audio.duration_s * self.audio.sample_rate)
             filters.append(f"aloop=loop=-1:size={samples}")
-        return ["-af", ",".join(filters), "-c:a", "aac", "-b:a", AUDIO_BITRATE]
+        return ["-af", ",".join(filters), *AAC]
 
     async def _gain(self, plan: Plan) -> Gain | None:
         """What brings the sound, as far as it is heard, to the loudness that was asked for."""

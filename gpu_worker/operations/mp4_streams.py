@@ -12,7 +12,10 @@ from gpu_worker.media.verify import Expected
 COPYABLE = {"h264": "", "hevc": "hvc1", "av1": "", "mpeg4": "", "vp9": ""}
 # Sound; anything else becomes AAC.
 _AUDIO = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "alac"})
-AUDIO_BITRATE = "192k"
+# FFmpeg's `fast` search instead of its default `twoloop`: half the time, and at this bit rate
+# nearer to the original in all that people listen to (docs/encoders.md). By itself it ends at
+# 18 kHz, where twoloop goes on to 20.
+AAC = ("-c:a", "aac", "-b:a", "192k", "-aac_coder", "fast", "-cutoff", "20000")
 # What is told of a picture that is copied.
 COPIED = EncoderUse(requested="copy", used="copy")
 # Files count in different units of time, and sound is kept in whole packets.
@@ -31,7 +34,7 @@ def audio_options(audio: AudioStream | None) -> list[str]:
         return []
     if audio.codec in _AUDIO:
         return ["-map", f"0:{audio.index}", "-c:a", "copy"]
-    return ["-map", f"0:{audio.index}", "-c:a", "aac", "-b:a", AUDIO_BITRATE]
+    return ["-map", f"0:{audio.index}", *AAC]
 
 
 def as_long_as(info: MediaInfo) -> Expected:

@@ -146,3 +146,14 @@ async def test_silence_has_no_loudness_and_cannot_be_made_louder(studio: Studio)
     made = await studio.add_audio(picture, sound, loudness={"integrated": -16})
     assert not made.output.loudness.HasField("integrated")
     assert made.output.warnings[0].reason == "LOUDNESS_TARGET_NOT_REACHED"
+
+
+async def test_the_highest_tones_that_people_hear_stay(studio: Studio) -> None:
+    picture = video(studio.folder / "v.mp4", duration_s=2)
+    sound = studio.folder / "a.wav"
+    # With noise: of a tone alone no encoder drops anything.
+    high = "0.05*(2*random(0)-1)+0.1*sin(19000*2*PI*t)"
+    make("-f", "lavfi", "-i", f"aevalsrc='{high}|{high}':d=2:s=48000", sound)
+    made = await studio.add_audio(picture, sound)
+    assert listen(made.path).codec == "aac"
+    assert listen(made.path).pitch_hz() == pytest.approx(19000, abs=5)
