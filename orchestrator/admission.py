@@ -40,8 +40,16 @@ class Admission:
         accepted = request.with_defaults(spec, *limits)
         name = ids.job_name(ids.new_id())
         machine = JobMachine.create(accepted, name, datetime.now(UTC), trace_parent())
-        await self._check_files(machine.job, owner)
-        return await self._admit(machine, owner, request_id, request.fingerprint(spec))
+        fingerprint = request.fingerprint(spec)
+        try:
+            await self._check_files(machine.job, owner)
+        except InvalidInput:
+            # A repeat means the job that there is, whatever became of its files since.
+            made = await self._store.job_of_request(owner, request_id)
+            if made is None:
+                raise
+            return _same(*made, fingerprint)
+        return await self._admit(machine, owner, request_id, fingerprint)
 
     async def retry(self, job_id: str, owner: str, request_id: str) -> Job:
         """A new job of what an ended one has not made."""
@@ -75,14 +83,7 @@ class Admission:
             owner=owner,
             files=sources.files_needed(job),
         )
-        stored, stored_fingerprint = await self._store.create_job(new)
-        if stored_fingerprint != fingerprint:
-            raise ServiceError(
-                code_pb2.ALREADY_EXISTS,
-                "REQUEST_ID_REUSED",
-                f"This request_id has made {stored.name} from another request: use a new one.",
-                metadata={"job": stored.name},
-            )
+        stored = _same(*await self._store.create_job(new), fingerprint)
         if stored.name == job.name:
             self._ledger.created(job_id, job, new.events)
         return stored
@@ -107,3 +108,15 @@ class Admission:
                     f"{name} is not there (any more): upload it first.",
                     field=f"{path}.file",
                 )
+
+
+def _same(stored: Job, stored_fingerprint: bytes, fingerprint: bytes) -> Job:
+    """The job of a request_id, where it was made from this very request."""
+    if stored_fingerprint != fingerprint:
+        raise ServiceError(
+            code_pb2.ALREADY_EXISTS,
+            "REQUEST_ID_REUSED",
+            f"This request_id has made {stored.name} from another request: use a new one.",
+            metadata={"job": stored.name},
+        )
+    return stored

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -28,6 +29,16 @@ def command_line(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return b""
+
+
+def named(pid: int, words: bytes) -> list[int]:
+    """Those below `pid` whose command line has `words` in it."""
+    return [child for child in descendants(pid) if words in command_line(child)]
+
+
+def alive(pids: Iterable[int]) -> set[int]:
+    """Those that run; one that waits for its parent to take note of its end does not."""
+    return {pid for pid in pids if command_line(pid)}
 
 
 async def ended(pids: set[int], timeout_s: float) -> None:

@@ -42,13 +42,9 @@ class Jobs:
 
         async def work(db: Connection) -> tuple[Job, bytes]:
             if not await _insert_job(db, new):
-                row = await db.fetch_one(
-                    "SELECT body, fingerprint FROM jobs WHERE owner = ? AND request_id = ?",
-                    new.owner,
-                    new.request_id,
-                )
-                assert row is not None
-                return Job.FromString(row["body"]), bytes(row["fingerprint"])
+                made = await _job_of_request(db, new.owner, new.request_id)
+                assert made is not None
+                return made
             await insert_events(db, new.id, new.events)
             await insert_tasks(db, new.tasks, new.owner, _priority(new.job))
             return new.job, new.fingerprint
@@ -57,6 +53,10 @@ class Jobs:
         self._db.tell(JOBS, new.id)
         self._db.tell(TASKS, new.id)
         return stored
+
+    async def job_of_request(self, owner: str, request_id: str) -> tuple[Job, bytes] | None:
+        """The job that the owner's request_id has made, and its fingerprint."""
+        return await self._db.read(lambda db: _job_of_request(db, owner, request_id))
 
     async def get_job(self, job_id: str) -> Job | None:
         async def work(db: Connection) -> Job | None:
@@ -191,6 +191,13 @@ class Jobs:
         files = await self._db.write(work)
         self._db.tell(JOBS, job_id)
         return files
+
+
+async def _job_of_request(db: Connection, owner: str, request_id: str) -> tuple[Job, bytes] | None:
+    row = await db.fetch_one(
+        "SELECT body, fingerprint FROM jobs WHERE owner = ? AND request_id = ?", owner, request_id
+    )
+    return (Job.FromString(row["body"]), bytes(row["fingerprint"])) if row else None
 
 
 async def _owner(db: Connection, job_id: str) -> str:

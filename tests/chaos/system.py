@@ -56,8 +56,7 @@ class Replica:
 
     def descendants(self, named: bytes) -> list[int]:
         """Processes below this one whose command line has `named` in it."""
-        found = processes.descendants(self.process.pid)
-        return [pid for pid in found if named in processes.command_line(pid)]
+        return processes.named(self.process.pid, named)
 
 
 class Postgres:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -16,44 +15,10 @@ from PIL import Image
 
 from tests import requests
 from tests.e2e.conftest import Backend
+from tests.processes import alive, descendants, ended, named
 from tests.services import connect, free_port, kept_files, process
 
 NOISE = 64  # random detail, so that encoding takes a while
-
-
-def descendants(pid: int) -> list[int]:
-    """All living processes below `pid`."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if fields[0] != "Z":
-            children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-
-    def below(parent: int) -> Iterator[int]:
-        for child in children.get(parent, []):
-            yield child
-            yield from below(child)
-
-    return list(below(pid))
-
-
-def alive(pids: list[int]) -> list[int]:
-    def lives(pid: int) -> bool:
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-        except OSError:
-            return False
-
-    return [pid for pid in pids if lives(pid)]
-
-
-async def gone(pids: list[int]) -> None:
-    """Wait until none of the processes lives; the caller sets the deadline."""
-    while alive(pids):
-        await asyncio.to_thread(os.sched_yield)
 
 
 def picture(path: Path) -> bytes:
@@ -95,15 +60,15 @@ async def test_cancel_stops_ffmpeg_and_removes_its_files(tmp_path: Path, backend
         connect(service.address) as stub,
     ):
         place = backend.pid or service.pid
-        idle = set(descendants(place))
+        idle = descendants(place)
         events = stub.RunJob(requests.run(await long_job(stub, tmp_path)))
         event = await encoding(events)
-        working = [pid for pid in descendants(place) if pid not in idle]
+        working = descendants(place) - idle
         assert working, "nothing works on the job"
         await stub.CancelJob(video_service_pb2.CancelJobRequest(name=event.job))
         last = [event async for event in events][-1]
         assert last.finished.state == Job.CANCELLED
-        await asyncio.wait_for(gone(working), 5)
+        await ended(working, 5)
         while leftovers(backend.work_dir or data_dir / "work"):
             await asyncio.to_thread(os.sched_yield)
         uploads_only = kept_files(data_dir)
@@ -126,7 +91,7 @@ async def test_a_killed_orchestrator_goes_on_after_a_restart(
         event = await encoding(stub.RunJob(requests.run(job)))
         below = descendants(service.pid)
         await service.kill()
-        await asyncio.wait_for(gone(below), 10)
+        await ended(below, 10)
     async with process(data_dir, **environment) as service, connect(service.address) as stub:
         events = await requests.collect(
             stub.WatchJob(
@@ -146,13 +111,13 @@ async def test_a_killed_orchestrator_goes_on_after_a_restart(
 async def test_a_killed_worker_is_replaced_and_the_job_ends_well(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     async with process(data_dir) as service, connect(service.address) as stub:
-        (worker_pid, *_) = descendants(service.pid)
+        (worker_pid,) = named(service.pid, b"gpu_worker\0--listen")
         events = stub.RunJob(requests.run(await long_job(stub, tmp_path, duration_s=8.0)))
         iterator = aiter(events)
         await encoding(iterator)
         below = descendants(worker_pid)
         os.kill(worker_pid, signal.SIGKILL)
-        await asyncio.wait_for(gone(below), 5)
+        await ended(below, 5)
         rest = await requests.collect(iterator)
     assert Item.QUEUED in {event.item.state for event in rest if event.HasField("item")}
     assert rest[-1].finished.state == Job.SUCCEEDED

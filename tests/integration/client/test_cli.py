@@ -83,14 +83,6 @@ async def server(scripted: tuple[ScriptedWorker, str], tmp_path: Path) -> AsyncI
         yield orchestrator.address
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
-    paths = [tmp_path / "good.jpg", tmp_path / "bad.jpg"]
-    for path in paths:
-        path.write_bytes(b"some picture")
-    return paths
-
-
 async def test_results_come_home_under_the_names_of_their_sources(
     server: str, pictures: list[Path], tmp_path: Path
 ) -> None:

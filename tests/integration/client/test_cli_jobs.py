@@ -35,14 +35,6 @@ async def server(tmp_path: Path) -> AsyncIterator[str]:
         yield orchestrator.address
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
-    paths = [tmp_path / "good.jpg", tmp_path / "bad.jpg"]
-    for path in paths:
-        path.write_bytes(b"some picture")
-    return paths
-
-
 async def test_what_failed_is_tried_again_and_all_results_come_home(
     server: str, pictures: list[Path], tmp_path: Path
 ) -> None:

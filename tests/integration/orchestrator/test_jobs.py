@@ -92,6 +92,27 @@ async def test_a_repeated_request_id_makes_one_job(tmp_path: Path) -> None:
         assert refusal.reason == "REQUEST_ID_REUSED"
 
 
+async def test_a_repeated_request_finds_its_job_although_its_files_are_gone(
+    tmp_path: Path,
+) -> None:
+    async with serve(ScriptedWorker()) as address, in_process(tmp_path, (address,)) as stub:
+        file = await stub.UploadFile(requests.chunks("a.jpg", b"a picture"))
+        spec, other = pictures("a"), pictures("b")
+        for asked in (spec, other):
+            asked.images_to_videos.images[0].image.file = file.name
+        job = await requests.finished(stub.RunJob(requests.run(spec, "order-8")))
+        await stub.DeleteFile(video_service_pb2.DeleteFileRequest(name=file.name))
+        assert await stub.CreateJob(requests.create(spec, "order-8")) == job
+        for asked, request_id, reason in (
+            (other, "order-8", "REQUEST_ID_REUSED"),
+            (spec, "order-9", "FILE_NOT_FOUND"),
+            (spec, "", "FILE_NOT_FOUND"),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.CreateJob(requests.create(asked, request_id))
+            assert Refusal(refused.value).reason == reason
+
+
 async def test_one_bad_item_leaves_the_others_their_results(tmp_path: Path) -> None:
     async def script(task: worker.Task, sender: Sender) -> None:
         sender.start()
