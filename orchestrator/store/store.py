@@ -12,7 +12,6 @@ from orchestrator.store.files import Files
 from orchestrator.store.jobs import JOBS, Jobs
 from orchestrator.store.keys import Keys
 from orchestrator.store.patience import PatientDatabase
-from orchestrator.store.postgres import PostgresDatabase
 from orchestrator.store.sqlite import SqliteDatabase
 from orchestrator.store.tasks import TASKS, Tasks
 
@@ -45,5 +44,7 @@ def store_at(database_url: str, data_dir: Path) -> Store:
     if database_url:
         if not database_url.startswith(("postgresql://", "postgres://")):
             raise ValueError("APIGPU_DATABASE_URL must begin with postgresql://, or be empty")
+        from orchestrator.store.postgres import PostgresDatabase  # slow to load
+
         return Store(PostgresDatabase(database_url))
     return Store(SqliteDatabase(data_dir / "jobs.sqlite3"))

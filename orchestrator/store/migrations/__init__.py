@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 # Any number, but always the same: one replica at a time brings the schema up to date.
@@ -37,6 +35,10 @@ def _upgrade_sqlite(url: str, revision: str) -> None:
 
 
 async def _upgrade_postgres(url: str, revision: str) -> None:
+    # Slow to load, and not needed for SQLite.
+    import asyncpg
+    from sqlalchemy.ext.asyncio import create_async_engine
+
     # Connected by the driver, so that the URL means the same here as in the pool.
     engine = create_async_engine(
         "postgresql+asyncpg://",
