@@ -20,6 +20,7 @@ from orchestrator.jobs.sharding import Fleet
 from orchestrator.settings import Settings
 
 _OBJECT_STORES = ("s3://", "gs://", "az://")
+RUNPOD_REST_URL = "https://rest.runpod.io/v1"
 _PRICES = Path(__file__).with_name("prices.toml")
 
 
@@ -52,7 +53,7 @@ def _runpod(settings: Settings) -> RunpodDispatcher:
         )
     rest_url = settings.runpod_rest_url
     if not rest_url and urlsplit(settings.runpod_url).hostname == "api.runpod.ai":
-        rest_url = "https://rest.runpod.io/v1"
+        rest_url = RUNPOD_REST_URL
     api = RunpodApi(settings.runpod_url, rest_url, settings.runpod_endpoint_id, key)
     fleet = Fleet(
         settings.runpod_max_workers, settings.runpod_worker_slots, settings.runpod_cold_start_s
@@ -60,13 +61,13 @@ def _runpod(settings: Settings) -> RunpodDispatcher:
     return RunpodDispatcher(
         api,
         fleet,
-        _prices(settings.prices),
+        price_list(settings.prices),
         settings.runpod_max_tasks,
         settings.runpod_queue_limit_s,
     )
 
 
-def _prices(own: Path | None) -> PriceList:
+def price_list(own: Path | None) -> PriceList:
     """The operator's list, or the one that comes along."""
     try:
         return prices.parse((own or _PRICES).read_text())

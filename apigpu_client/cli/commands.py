@@ -33,6 +33,7 @@ for _command in (
     looking.backend,
     doctor.doctor,
     looking.serve,
+    looking.deploy,
     keys.keys,
 ):
     main.add_command(_command)

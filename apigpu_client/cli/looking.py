@@ -205,5 +205,19 @@ def serve(listen: str | None, data_dir: Path | None) -> None:
         os.environ["APIGPU_LISTEN"] = listen
     if data_dir:
         os.environ["APIGPU_DATA_DIR"] = str(data_dir)
-    # Another program, not an import: the client knows the contract alone.
-    os.execv(sys.executable, [sys.executable, "-m", "orchestrator"])  # noqa: S606
+    _become("orchestrator")
+
+
+@click.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def deploy(arguments: tuple[str, ...]) -> None:
+    """Set up RunPod's template and endpoint: apigpu deploy runpod --help."""
+    _become("orchestrator.deploy", *arguments)
+
+
+def _become(module: str, *arguments: str) -> None:
+    """Another program, not an import: the client knows the contract alone."""
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606

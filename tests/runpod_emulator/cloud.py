@@ -11,6 +11,7 @@ from pathlib import Path
 from aiohttp import web
 
 from tests.runpod_emulator import endpoint, faults
+from tests.runpod_emulator.account import Account
 from tests.runpod_emulator.clock import Clock
 from tests.runpod_emulator.fleet import Fleet, reconciling
 from tests.runpod_emulator.policy import Policy
@@ -38,6 +39,7 @@ class Cloud:
         self.fleet = Fleet(policy, self.clock, self.queue, work_dir)
         self.worker_side = WorkerSide(policy, self.clock, self.queue, self.fleet)
         self.public = Public(policy, self.clock, self.queue, self.fleet)
+        self.account = Account(ENDPOINT, policy)
         self.rates = Rates(self.clock)
         self.fault: faults.Hook = faults.none
         self.worker_fault: faults.Hook = faults.none
@@ -91,6 +93,10 @@ class Cloud:
             ),
             web.get(
                 f"/v1/endpoints/{ENDPOINT}", self._public("configuration", self._configuration)
+            ),
+            *(
+                web.route(method, f"/v1/{path}", self._public("account", handler))
+                for method, path, handler in self.account.handlers()
             ),
         ]
 
