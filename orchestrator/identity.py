@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from orchestrator.store.records import DEFAULT_OWNER
+from orchestrator.store.records import DEFAULT_OWNER, KeyLimits
 
 
 class Scope(StrEnum):
@@ -20,11 +20,13 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """owner: whose jobs and files it sees. key_id: empty where no key was needed."""
+    """owner: whose jobs and files it sees. key_id: empty where no key was needed. limits: of
+    the key's own."""
 
     owner: str = DEFAULT_OWNER
     key_id: str = ""
     scopes: frozenset[Scope] = field(default_factory=lambda: frozenset(Scope))
+    limits: KeyLimits = field(default_factory=KeyLimits)
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import asdict, fields
 from typing import Any
 
 import grpc
@@ -15,7 +16,7 @@ from orchestrator import ids
 from orchestrator.identity import Scope
 from orchestrator.keys import Authenticator, hash_of, new_token
 from orchestrator.store.keys import Keys
-from orchestrator.store.records import DEFAULT_OWNER, StoredKey
+from orchestrator.store.records import DEFAULT_OWNER, KeyLimits, StoredKey
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -28,6 +29,7 @@ NUMBERS = {
     admin.SCOPE_ADMIN: Scope.ADMIN,
 }
 _USUAL = frozenset(Scope) - {Scope.ADMIN}
+_LIMITS = [field.name for field in fields(KeyLimits)]
 
 
 class KeyService(KeyServiceServicer):
@@ -52,6 +54,7 @@ class KeyService(KeyServiceServicer):
             hash=hash_of(token, salt),
             create_time=now,
             expire_time=now + lifetime_s if lifetime_s else None,
+            limits=_limits(request) or (old.limits if old else KeyLimits()),
         )
         given = request.HasField("overlap")
         overlap_s = request.overlap.ToTimedelta().total_seconds() if given else _OVERLAP_S
@@ -87,12 +90,19 @@ def _asked(request: admin.CreateKeyRequest) -> frozenset[str]:
     return frozenset(str(NUMBERS[scope]) for scope in request.scopes)
 
 
+def _limits(request: admin.CreateKeyRequest) -> KeyLimits | None:
+    if not request.HasField("limits"):
+        return None
+    return KeyLimits(**{name: getattr(request.limits, name) for name in _LIMITS})
+
+
 def _to_proto(key: StoredKey) -> admin.Key:
     told = admin.Key(
         name=f"keys/{key.id}",
         owner=key.owner,
         title=key.title,
         scopes=[number for number, scope in NUMBERS.items() if scope in key.scopes],
+        limits=admin.KeyLimits(**asdict(key.limits)) if key.limits != KeyLimits() else None,
     )
     for name in ("create_time", "expire_time", "revoke_time", "last_use_time"):
         if (at := getattr(key, name)) is not None:

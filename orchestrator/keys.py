@@ -111,7 +111,7 @@ class Authenticator:
                 "The API key is not known here, or has expired, or was revoked.",
             )
         self._uses[key.id] = now
-        return Caller(key.owner, key.id, frozenset(map(Scope, key.scopes)))
+        return Caller(key.owner, key.id, frozenset(map(Scope, key.scopes)), key.limits)
 
     async def _get(self, key_id: str) -> StoredKey | None:
         if key_id not in self._cache:

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 class LimitSettings(BaseSettings):
     """A part of the orchestrator's settings. Limits of a caller hold where keys are in use, or
-    others than this machine can connect."""
+    others than this machine can connect; a key may have limits of its own."""
 
     model_config = SettingsConfigDict(env_prefix="APIGPU_", frozen=True, populate_by_name=True)
 
@@ -58,8 +58,8 @@ class LimitSettings(BaseSettings):
     max_stored_bytes_per_owner: int = Field(
         default=200 * 2**30,
         gt=0,
-        description="An owner whose files, uploads and results, take so many bytes cannot upload"
-        " more.",
+        description="An owner whose files, uploads and results, take so many bytes can upload"
+        " nothing more, and make no more jobs.",
     )
     min_free_disk_bytes: int = Field(
         default=2**30,
@@ -68,7 +68,9 @@ class LimitSettings(BaseSettings):
         " upload that would leave less.",
     )
     min_free_memory_bytes: int = Field(
-        default=128 * 2**20, ge=0, description="The same for the machine's memory."
+        default=128 * 2**20,
+        ge=0,
+        description="The same for memory, of the machine and of our control group.",
     )
 
     @field_validator("requests_per_key", "requests_per_peer")

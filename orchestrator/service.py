@@ -201,7 +201,7 @@ class VideoService(VideoServiceServicer):
             version=__version__,
             backend=self._dispatcher.name,
             workers=await self._dispatcher.workers(),
-            max_upload_bytes=self._settings.max_upload_bytes,
+            max_upload_bytes=self._uploads.max_bytes,
         )
 
     async def GetBackendStatus(

@@ -29,6 +29,11 @@ class Uploads:
         self._storage = storage
         self._spool = spool
 
+    @property
+    def max_bytes(self) -> int:
+        """Longest file that the caller may upload."""
+        return min(self._spool.max_bytes, current().limits.upload_bytes or self._spool.max_bytes)
+
     async def receive(self, header: UploadFileHeader, chunks: AsyncIterator[bytes]) -> StoredFile:
         """Take a file, or the rest of one. What is stored was measured on the disk."""
         resumable = bool(header.upload_id)
@@ -41,7 +46,9 @@ class Uploads:
         file_id = (
             ids.upload_file_id(current().owner, header.upload_id) if resumable else ids.new_id()
         )
-        async with self._spool.arrival(file_id, resumable=resumable) as arrival:
+        async with self._spool.arrival(
+            file_id, resumable=resumable, max_bytes=self.max_bytes
+        ) as arrival:
             if resumable and (file := await self._store.get_file(file_id)) is not None:
                 return _same(file, header)
             arrival.expect(header.offset, header.size_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import grpc
@@ -26,6 +26,7 @@ _SCOPES = {
     "files": admin.SCOPE_FILES,
     "admin": admin.SCOPE_ADMIN,
 }
+_COUNT = click.IntRange(0)
 
 
 @click.group()
@@ -50,24 +51,35 @@ def keys() -> None:
     type=click.FloatRange(0),
     help="How long the replaced key stays good. Default: 24.",
 )
+@click.option("--max-requests", default="", help="Calls in a time, like 100/minute.")
+@click.option("--max-streams", type=_COUNT, default=0, help="Streams open at the same time.")
+@click.option("--max-jobs", type=_COUNT, default=0, help="Its owner's jobs that have not ended.")
+@click.option("--max-stored-bytes", type=_COUNT, default=0, help="What its owner's files take.")
+@click.option("--max-upload-bytes", type=_COUNT, default=0, help="Longest file.")
 @common.everywhere
 @click.pass_obj
 def create(
     options: Options,
+    /,
     owner: str,
     scopes: tuple[str, ...],
     title: str,
     days: float | None,
     replaces: str,
     overlap_hours: float | None,
+    **limits: Any,
 ) -> None:
-    """Make a key, and print it: it cannot be shown again."""
+    """Make a key, and print it: it cannot be shown again. Limits that are not given are as the
+    service's settings say."""
     request = admin.CreateKeyRequest(
         owner=owner,
         scopes=[_SCOPES[scope] for scope in scopes],
         title=title,
         replaces=_name(replaces) if replaces else "",
     )
+    if any(limits.values()):
+        given = {name.removeprefix("max_"): value for name, value in limits.items()}
+        request.limits.CopyFrom(admin.KeyLimits(**given))
     if days is not None:
         request.lifetime.FromTimedelta(timedelta(days=days))
     if overlap_hours is not None:
@@ -140,7 +152,9 @@ def _name(argument: str) -> str:
 
 
 def _table(found: admin.ListKeysResponse) -> Table:
-    table = Table("key", "owner", "scopes", "title", "made", "ends", "last used", box=None)
+    table = Table(
+        "key", "owner", "scopes", "title", "made", "ends", "last used", "limits", box=None
+    )
     words = {number: name for name, number in _SCOPES.items()}
     for key in found.keys:
         ends = "revoked" if key.HasField("revoke_time") else _date(key.expire_time, "never")
@@ -152,6 +166,7 @@ def _table(found: admin.ListKeysResponse) -> Table:
             _date(key.create_time),
             ends,
             _date(key.last_use_time, "never"),
+            " ".join(f"{field.name}={value}" for field, value in key.limits.ListFields()),
         )
     return table
 

@@ -82,7 +82,7 @@ class Arrival:
         if size_bytes > self._max_bytes:
             raise InvalidInput(
                 "FILE_TOO_LARGE",
-                f"The file is longer than {self._max_bytes} bytes, the most this service takes.",
+                f"The file is longer than {self._max_bytes} bytes, the most that is taken.",
             )
 
 
@@ -92,18 +92,20 @@ class Spool:
     def __init__(self, folder: Path, max_bytes: int, reserve_bytes: int) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._reserve_bytes = reserve_bytes
         self._arrivals: dict[str, Arrival] = {}
 
     @asynccontextmanager
-    async def arrival(self, name: str, *, resumable: bool) -> AsyncIterator[Arrival]:
+    async def arrival(
+        self, name: str, *, resumable: bool, max_bytes: int
+    ) -> AsyncIterator[Arrival]:
         """Receive `name`, from where it was cut. Whoever was at it before is told to stop.
 
         Where the block is left with an error the bytes stay only if `resumable`, and only
         what can be gone on with: an error that blames them takes them along.
         """
-        arrival = Arrival(self._folder / name, self._max_bytes, self._reserve_bytes)
+        arrival = Arrival(self._folder / name, max_bytes, self._reserve_bytes)
         before, self._arrivals[name] = self._arrivals.get(name), arrival
         if before is not None:
             before.superseded = True

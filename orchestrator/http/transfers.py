@@ -85,7 +85,9 @@ class Transfers:
     async def _receive(self, key: str, request: Request) -> None:
         if await self._storage.size_bytes(key) is not None:
             raise FileExists
-        async with self._spool.arrival(secrets.token_hex(16), resumable=False) as arrival:
+        async with self._spool.arrival(
+            secrets.token_hex(16), resumable=False, max_bytes=self._spool.max_bytes
+        ) as arrival:
             arrival.expect(0, int(request.headers.get("content-length", 0)))
             async for chunk in request.stream():
                 await arrival.append(chunk)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+from cachetools import TTLCache
 
 from apigpu_common.errors import QuotaExceeded
 from apigpu_common.interceptors.handlers import Behaviour, Handler, WrappingInterceptor, responses
 from orchestrator.identity import current
 from orchestrator.limit_settings import LimitSettings
+from orchestrator.memory import available_bytes
 from orchestrator.store.store import Store
 
 MAKES_JOBS = frozenset({"CreateJob", "RunJob", "RetryJob"})
@@ -23,6 +24,9 @@ TAKES_BYTES = frozenset({"UploadFile"})
 _RETRY_S = 10.0
 # How long a look at the whole house is good.
 _LOOK_S = 0.5
+# And one at what an owner stores: a sum over all its files.
+_SUM_S = 5.0
+_KNOWN_OWNERS = 10_000
 
 
 @dataclass
@@ -42,6 +46,7 @@ class AdmissionInterceptor(WrappingInterceptor):
         self._store = store
         self._data_dir = data_dir
         self._house = _House()
+        self._stored_bytes: TTLCache[str, int] = TTLCache(_KNOWN_OWNERS, _SUM_S)
 
     async def _admit(self, method: str) -> None:
         name = method.rpartition("/")[2]
@@ -49,10 +54,9 @@ class AdmissionInterceptor(WrappingInterceptor):
             return
         await self._look()
         self._check_house()
+        await self._check_bytes(name in TAKES_BYTES)
         if name in MAKES_JOBS:
             await self._check_jobs()
-        else:
-            await self._check_bytes()
 
     async def _look(self) -> None:
         house = self._house
@@ -60,7 +64,7 @@ class AdmissionInterceptor(WrappingInterceptor):
             return
         house.looked_at = time.monotonic()
         house.free_disk_bytes = shutil.disk_usage(self._data_dir).free
-        house.free_memory_bytes = psutil.virtual_memory().available
+        house.free_memory_bytes = available_bytes()
         house.unfinished_jobs = await self._store.unfinished_jobs(None, self._settings.max_jobs)
 
     def _check_house(self) -> None:
@@ -73,7 +77,8 @@ class AdmissionInterceptor(WrappingInterceptor):
     async def _check_jobs(self) -> None:
         if self._house.unfinished_jobs >= self._settings.max_jobs:
             raise _full("QUEUE_FULL", "jobs", "Too many jobs wait here already; try again later.")
-        limit, owner = self._settings.max_jobs_per_owner, current().owner
+        owner = current().owner
+        limit = current().limits.jobs or self._settings.max_jobs_per_owner
         if await self._store.unfinished_jobs(owner, limit) >= limit:
             raise _full(
                 "TOO_MANY_JOBS",
@@ -81,9 +86,19 @@ class AdmissionInterceptor(WrappingInterceptor):
                 f"{limit} of your jobs have not ended yet: wait for some.",
             )
 
-    async def _check_bytes(self) -> None:
-        limit, owner = self._settings.max_stored_bytes_per_owner, current().owner
-        if await self._store.stored_bytes(owner) >= limit:
+    async def _check_bytes(self, more: bool) -> None:
+        """more: whether bytes come with this call. Jobs, which bring them later, are let in by
+        what was seen a moment ago."""
+        owner = current().owner
+        limit = current().limits.stored_bytes or self._settings.max_stored_bytes_per_owner
+        stored = None if more else self._stored_bytes.get(owner)
+        if stored is None:
+            stored = await self._store.stored_bytes(owner)
+            if more:  # and soon it will be another number
+                self._stored_bytes.pop(owner, None)
+            else:
+                self._stored_bytes[owner] = stored
+        if stored >= limit:
             raise _full(
                 "STORAGE_FULL",
                 f"owner {owner}",

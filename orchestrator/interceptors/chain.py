@@ -9,7 +9,13 @@ from apigpu_common.interceptors.telemetry import TelemetryInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
 from orchestrator.interceptors.admission import AdmissionInterceptor
 from orchestrator.interceptors.auth import AuthInterceptor
-from orchestrator.interceptors.limits import LimitInterceptor, RequestCounter, key_of, peer_of
+from orchestrator.interceptors.limits import (
+    LimitInterceptor,
+    Quota,
+    RequestCounter,
+    quota_by_key,
+    quota_by_peer,
+)
 from orchestrator.interceptors.ownership import OwnershipInterceptor
 from orchestrator.keys import Authenticator
 from orchestrator.settings import Settings
@@ -22,16 +28,19 @@ def chain(
     """The interceptors, outermost first. ours_alone: whether only this machine can connect."""
     counter = RequestCounter(settings.limits_storage.get_secret_value())
 
-    def peer(context: object) -> str:
+    by_peer = quota_by_peer(settings.requests_per_peer, settings.watchers_per_peer)
+    by_key = quota_by_key(settings.requests_per_key, settings.watchers_per_key)
+
+    def by_stranger(context: object) -> Quota | None:
         """Nobody is counted where only we can connect, and need no key."""
-        return "" if ours_alone and authenticator.is_open else peer_of(context)
+        return None if ours_alone and authenticator.is_open else by_peer(context)
 
     return [
         TelemetryInterceptor(),
         ErrorInterceptor(),
-        LimitInterceptor(counter, peer, settings.requests_per_peer, settings.watchers_per_peer),
+        LimitInterceptor(counter, by_stranger),
         AuthInterceptor(authenticator, settings.keyless),
-        LimitInterceptor(counter, key_of, settings.requests_per_key, settings.watchers_per_key),
+        LimitInterceptor(counter, by_key),
         AdmissionInterceptor(settings, store, settings.data_dir),
         ValidationInterceptor(),
         OwnershipInterceptor(store),

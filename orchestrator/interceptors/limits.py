@@ -5,12 +5,14 @@ Stands in the chain twice: before the key is looked at, for each address; and af
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -28,8 +30,19 @@ log = logging.getLogger(__name__)
 _STREAM_RETRY_S = 5.0
 _IPV6_NETWORK = 64  # what one subscriber has for itself
 
-# Whom a call is counted for, or "" for nobody.
-Subject = Callable[[Any], str]
+
+@dataclass(frozen=True)
+class Quota:
+    """Whom a call is counted for, and what it may take: calls in a time (None: any number),
+    and answers that are streams, open at a time."""
+
+    subject: str
+    rate: RateLimitItem | None
+    streams: int
+
+
+# The quota of a call (by its context), or None where it is not counted.
+QuotaOf = Callable[[Any], Quota | None]
 
 
 class RequestCounter:
@@ -49,36 +62,31 @@ class RequestCounter:
 
 
 class LimitInterceptor(WrappingInterceptor):
-    """rate: like "100/minute", or empty for any. max_streams: answers open at a time."""
-
-    def __init__(
-        self, counter: RequestCounter, subject: Subject, rate: str, max_streams: int
-    ) -> None:
+    def __init__(self, counter: RequestCounter, quota_of: QuotaOf) -> None:
         super().__init__(self._wrap_unary, self._wrap_stream)
         self._counter = counter
-        self._subject = subject
-        self._rate = parse(rate) if rate else None
-        self._max_streams = max_streams
+        self._quota_of = quota_of
         self._streams: Counter[str] = Counter()
 
-    async def _count(self, subject: str) -> None:
-        if not subject or self._rate is None:
+    async def _count(self, quota: Quota | None) -> None:
+        if quota is None or quota.rate is None:
             return
-        wait_s = await self._counter.hit(self._rate, subject)
+        wait_s = await self._counter.hit(quota.rate, quota.subject)
         if wait_s:
             raise QuotaExceeded(
                 "TOO_MANY_REQUESTS",
-                f"More calls than {self._rate}: slow down.",
-                subject=subject,
+                f"More calls than {quota.rate}: slow down.",
+                subject=quota.subject,
                 retry_after_s=wait_s,
             )
 
     @contextmanager
-    def _open_stream(self, subject: str) -> Iterator[None]:
-        if subject and self._streams[subject] >= self._max_streams:
+    def _open_stream(self, quota: Quota | None) -> Iterator[None]:
+        subject = quota.subject if quota else ""
+        if quota is not None and self._streams[subject] >= quota.streams:
             raise QuotaExceeded(
                 "TOO_MANY_STREAMS",
-                f"{self._max_streams} streams are open already: close some first.",
+                f"{quota.streams} streams are open already: close some first.",
                 subject=subject,
                 retry_after_s=_STREAM_RETRY_S,
             )
@@ -92,20 +100,49 @@ class LimitInterceptor(WrappingInterceptor):
 
     def _wrap_unary(self, serve: Behaviour, handler: Handler, method: str) -> Behaviour:
         async def answer(request: Any, context: Any) -> Any:
-            await self._count(self._subject(context))
+            await self._count(self._quota_of(context))
             return await serve(request, context)
 
         return answer
 
     def _wrap_stream(self, serve: Behaviour, handler: Handler, method: str) -> Behaviour:
         async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
-            subject = self._subject(context)
-            await self._count(subject)
-            with self._open_stream(subject):
+            quota = self._quota_of(context)
+            await self._count(quota)
+            with self._open_stream(quota):
                 async for response in responses(serve(request, context)):
                     yield response
 
         return answer
+
+
+def quota_by_peer(rate: str, streams: int) -> QuotaOf:
+    """The same for every address. rate: like "100/minute", or empty for any."""
+    most = _rate(rate)
+
+    def quota(context: Any) -> Quota | None:
+        subject = peer_of(context)
+        return Quota(subject, most, streams) if subject else None
+
+    return quota
+
+
+def quota_by_key(rate: str, streams: int) -> QuotaOf:
+    """For every key that has no limits of its own."""
+
+    def quota(context: Any) -> Quota | None:
+        caller = identity.current()
+        if not caller.key_id:
+            return None
+        own = caller.limits
+        return Quota(f"key {caller.key_id}", _rate(own.requests or rate), own.streams or streams)
+
+    return quota
+
+
+@functools.lru_cache(maxsize=1000)
+def _rate(text: str) -> RateLimitItem | None:
+    return parse(text) if text else None
 
 
 def peer_of(context: Any) -> str:
@@ -117,12 +154,6 @@ def peer_of(context: Any) -> str:
     if kind == "ipv6":
         return f"peer {ipaddress.ip_network(f'{host}/{_IPV6_NETWORK}', strict=False)}"
     return f"peer {host}"
-
-
-def key_of(context: Any) -> str:
-    """The key of the caller who was let in."""
-    key_id = identity.current().key_id
-    return f"key {key_id}" if key_id else ""
 
 
 def _limiter(storage_uri: str) -> RateLimiter:

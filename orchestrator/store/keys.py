@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import astuple
 
 from orchestrator.store.database import Connection, Database, Row
-from orchestrator.store.records import StoredKey
+from orchestrator.store.records import KeyLimits, StoredKey
 
 _MAX_LISTED = 1000
 
@@ -20,7 +21,8 @@ class Keys:
         async def work(db: Connection) -> None:
             await db.execute(
                 "INSERT INTO api_keys (id, owner, scopes, title, salt, hash, create_time,"
-                " expire_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                " expire_time, max_requests, max_streams, max_jobs, max_stored_bytes,"
+                " max_upload_bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 key.id,
                 key.owner,
                 " ".join(sorted(key.scopes)),
@@ -29,6 +31,7 @@ class Keys:
                 key.hash,
                 key.create_time,
                 key.expire_time,
+                *astuple(key.limits),
             )
             if replaces:
                 await db.execute(
@@ -106,4 +109,11 @@ def _key(row: Row) -> StoredKey:
         expire_time=row["expire_time"],
         revoke_time=row["revoke_time"],
         last_use_time=row["last_use_time"],
+        limits=KeyLimits(
+            requests=row["max_requests"],
+            streams=row["max_streams"],
+            jobs=row["max_jobs"],
+            stored_bytes=row["max_stored_bytes"],
+            upload_bytes=row["max_upload_bytes"],
+        ),
     )

@@ -44,6 +44,20 @@ class StoredFile:
 
 
 @dataclass(frozen=True)
+class KeyLimits:
+    """How much may be taken with a key. 0 or empty: as the settings say.
+
+    requests: calls in a time, like "100/minute". jobs, stored_bytes: of its owner.
+    """
+
+    requests: str = ""
+    streams: int = 0
+    jobs: int = 0
+    stored_bytes: int = 0
+    upload_bytes: int = 0
+
+
+@dataclass(frozen=True)
 class StoredKey:
     """What is kept of an API key. Times are in seconds since 1970; None: never."""
 
@@ -57,6 +71,7 @@ class StoredKey:
     expire_time: float | None = None
     revoke_time: float | None = None
     last_use_time: float | None = None
+    limits: KeyLimits = KeyLimits()
 
 
 @dataclass(frozen=True)

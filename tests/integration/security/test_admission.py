@@ -83,3 +83,5 @@ async def test_an_owner_stores_no_more_than_its_share(tmp_path: Path) -> None:
         await stub.UploadFile(requests.chunks("a", b"0123456789"))
         refused = await refusal_of(stub.UploadFile(requests.chunks("b", os.urandom(10))))
         assert refused.reason == "STORAGE_FULL"
+        refused = await refusal_of(stub.CreateJob(requests.create(pictures("a"))))
+        assert refused.reason == "STORAGE_FULL", "results are stored, too"

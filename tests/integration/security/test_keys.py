@@ -242,6 +242,22 @@ async def test_the_command_makes_lists_and_revokes(service: Service) -> None:
     assert code == 2 and "APIGPU_API_KEY" in told
 
 
+async def test_a_key_s_own_limits_are_made_kept_and_shown_by_the_command(service: Service) -> None:
+    limits: dict[str, Any] = {"requests": "100/minute", "streams": 2, "jobs": 3, "stored_bytes": 4}
+    given = [f"--max-{name.replace('_', '-')}={value}" for name, value in limits.items()]
+    code, _, told = await apigpu(service, ADMIN, "keys", "create", *given)
+    assert code == 0, told
+    async with service.keys() as keys:
+        (key,) = (await keys.ListKeys(admin.ListKeysRequest())).keys
+        assert key.limits == admin.KeyLimits(**limits)
+        replaced = await keys.CreateKey(admin.CreateKeyRequest(replaces=key.name))
+        assert replaced.key.limits == key.limits
+        bad = admin.CreateKeyRequest(limits=admin.KeyLimits(requests="many"))
+        assert (await refusal_of(keys.CreateKey(bad))).fields == ["limits.requests"]
+    _, table, _ = await apigpu(service, ADMIN, "keys", "list")
+    assert "jobs=3" in "".join(table.split())
+
+
 async def test_a_wrong_key_is_no_reason_to_come_back(service: Service) -> None:
     async with VideoClient(service.address, api_key="apigpu_0_0") as client:
         with pytest.raises(ApiGpuError) as refused:

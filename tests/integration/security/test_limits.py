@@ -10,12 +10,15 @@ from typing import Any
 
 import grpc
 import pytest
+from apigpu.admin.v1 import key_service_pb2 as admin
+from apigpu.admin.v1.key_service_pb2_grpc import KeyServiceStub
 from apigpu.video.v1 import video_service_pb2
 from apigpu.video.v1.job_pb2 import JobEvent
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from limits import parse
 
+from apigpu_client import VideoClient
 from orchestrator.interceptors.limits import RequestCounter, peer_of
 from orchestrator.server import Orchestrator
 from tests import requests
@@ -92,6 +95,54 @@ async def test_streams_are_bounded_and_a_closed_one_makes_room(tmp_path: Path) -
                 again = await stub.WatchJob(requests.watch(job), metadata=key).read()
                 assert isinstance(again, JobEvent) and again.sequence == 1
                 break
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"requests": "2/minute"}, "TOO_MANY_REQUESTS"),
+        ({"streams": 1}, "TOO_MANY_STREAMS"),
+        ({"jobs": 1}, "TOO_MANY_JOBS"),
+        ({"stored_bytes": 3}, "STORAGE_FULL"),
+        ({"upload_bytes": 2}, "FILE_TOO_LARGE"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+async def test_a_key_has_limits_of_its_own(
+    tmp_path: Path, limits: dict[str, Any], reason: str
+) -> None:
+    """The same calls with two keys: the one with the limit is refused, the other is not."""
+
+    async def hang(task: object, sender: Sender) -> None:
+        sender.start()
+        await asyncio.Event().wait()
+
+    async def use(stub: Any, token: str) -> str:
+        key = [("x-api-key", token)]
+        try:
+            info = await stub.GetServerInfo(INFO, metadata=key)
+            assert info.max_upload_bytes >= 2
+            await stub.UploadFile(requests.chunks("a", b"123"), metadata=key)
+            job = await stub.CreateJob(requests.create(requests.pictures("a")), metadata=key)
+            streams = [stub.WatchJob(requests.watch(job), metadata=key) for _ in range(2)]
+            for stream in streams:
+                await stream.read()
+            await stub.CreateJob(requests.create(requests.pictures("b")), metadata=key)
+        except grpc.aio.AioRpcError as error:
+            return requests.Refusal(error).reason
+        return ""
+
+    async with (
+        service(tmp_path, ScriptedWorker(hang), x_api_key=KEY) as address,
+        connect(address) as stub,
+        VideoClient(address, api_key=KEY) as admin_client,
+    ):
+        keys = KeyServiceStub(admin_client.channel)
+        limited, free = [
+            (await keys.CreateKey(admin.CreateKeyRequest(owner=owner, limits=own))).token
+            for owner, own in (("a", admin.KeyLimits(**limits)), ("b", None))
+        ]
+        assert [await use(stub, limited), await use(stub, free)] == [reason, ""]
 
 
 async def test_nothing_is_counted_where_only_this_machine_can_connect(tmp_path: Path) -> None:

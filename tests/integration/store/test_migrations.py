@@ -18,7 +18,7 @@ from orchestrator.jobs.machine import JobMachine
 from orchestrator.jobs.orders import NEWEST_FIRST
 from orchestrator.store import migrations
 from orchestrator.store.database import Database
-from orchestrator.store.records import DEFAULT_OWNER, StoredFile, Task
+from orchestrator.store.records import DEFAULT_OWNER, KeyLimits, StoredFile, StoredKey, Task
 from orchestrator.store.store import Store
 from tests.integration.store.stored import LEASE_S, NOW
 from tests.requests import pictures
@@ -92,6 +92,32 @@ async def test_uploads_and_jobs_of_0003_go_along(url: str, connect: Callable[[],
     await store.open()
     assert [gone.id for gone in await store.delete_unused_uploads(60, 10)] == ["f"]
     assert await store.removed_keys(10) == ["f"]
+    await store.close()
+
+
+async def test_keys_and_webhooks_of_0006_go_along(
+    url: str, connect: Callable[[], Database]
+) -> None:
+    await asyncio.to_thread(migrations.upgrade, url, "0006")
+    key: dict[str, Any] = {"id": "k", "owner": "ann", "scopes": "files jobs.read", "title": "x"}
+    key |= {"salt": b"s", "hash": b"h", "create_time": 1.0, "expire_time": None}
+    await insert(url, "api_keys", {**key, "revoke_time": None, "last_use_time": 2.0})
+    told: dict[str, Any] = {"id": "d", "job_id": "j", "sequence": 7, "owner": "ann", "url": "u"}
+    told |= {"type": "job.finished", "payload": b"{}", "state": 1, "attempts": 1}
+    told |= {"last_status": 500, "last_error": "e", "create_time": 1.0, "since": 1.0}
+    await insert(url, "webhook_deliveries", {**told, "next_time": 1.0})
+    store = Store(connect())
+    await store.open()
+    scopes = frozenset({"files", "jobs.read"})
+    kept = StoredKey("k", "ann", scopes, "x", b"s", b"h", create_time=1.0, last_use_time=2.0)
+    assert await store.get_key("k") == kept
+    assert kept.limits == KeyLimits()
+    claimed = await store.claim_delivery(LEASE_S)
+    assert claimed is not None and (claimed.id, claimed.payload, claimed.attempts) == (
+        "d",
+        b"{}",
+        2,
+    )
     await store.close()
 
 

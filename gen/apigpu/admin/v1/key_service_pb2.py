@@ -29,7 +29,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!apigpu/admin/v1/key_service.proto\x12\x0f\x61pigpu.admin.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x03\n\x03Key\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08R\x04name\x12\x14\n\x05owner\x18\x02 \x01(\tR\x05owner\x12.\n\x06scopes\x18\x03 \x03(\x0e\x32\x16.apigpu.admin.v1.ScopeR\x06scopes\x12\x14\n\x05title\x18\x04 \x01(\tR\x05title\x12\x41\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x41\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\nexpireTime\x12\x41\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\nrevokeTime\x12\x44\n\rlast_use_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x0blastUseTime:*\xea\x41\'\n\x0e\x61pigpu.dev/Key\x12\nkeys/{key}*\x04keys2\x03key\"\xf1\x02\n\x10\x43reateKeyRequest\x12;\n\x05owner\x18\x01 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01R\x05owner\x12\x43\n\x06scopes\x18\x02 \x03(\x0e\x32\x16.apigpu.admin.v1.ScopeB\x13\xbaH\x10\x92\x01\r\x10\x04\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\x06scopes\x12\x1e\n\x05title\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05title\x12?\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02*\x00R\x08lifetime\x12;\n\x08replaces\x18\x05 \x01(\tB\x1f\xbaH\x1cr\x17\x32\x15^keys/[a-z0-9]{1,32}$\xd8\x01\x01R\x08replaces\x12=\n\x07overlap\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02\x32\x00R\x07overlap\"Q\n\x11\x43reateKeyResponse\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x14.apigpu.admin.v1.KeyR\x03key\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token\"0\n\x0fListKeysRequest\x12\x1d\n\x05owner\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18?R\x05owner\"<\n\x10ListKeysResponse\x12(\n\x04keys\x18\x01 \x03(\x0b\x32\x14.apigpu.admin.v1.KeyR\x04keys\"H\n\x10RevokeKeyRequest\x12\x34\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xbaH\x19r\x17\x32\x15^keys/[a-z0-9]{1,32}$R\x04name*k\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSCOPE_JOBS_READ\x10\x01\x12\x14\n\x10SCOPE_JOBS_WRITE\x10\x02\x12\x0f\n\x0bSCOPE_FILES\x10\x03\x12\x0f\n\x0bSCOPE_ADMIN\x10\x04\x32\xf7\x01\n\nKeyService\x12R\n\tCreateKey\x12!.apigpu.admin.v1.CreateKeyRequest\x1a\".apigpu.admin.v1.CreateKeyResponse\x12O\n\x08ListKeys\x12 .apigpu.admin.v1.ListKeysRequest\x1a!.apigpu.admin.v1.ListKeysResponse\x12\x44\n\tRevokeKey\x12!.apigpu.admin.v1.RevokeKeyRequest\x1a\x14.apigpu.admin.v1.Keyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!apigpu/admin/v1/key_service.proto\x12\x0f\x61pigpu.admin.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xea\x03\n\x03Key\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08R\x04name\x12\x14\n\x05owner\x18\x02 \x01(\tR\x05owner\x12.\n\x06scopes\x18\x03 \x03(\x0e\x32\x16.apigpu.admin.v1.ScopeR\x06scopes\x12\x14\n\x05title\x18\x04 \x01(\tR\x05title\x12\x41\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x41\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\nexpireTime\x12\x41\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\nrevokeTime\x12\x44\n\rlast_use_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\x0blastUseTime\x12\x32\n\x06limits\x18P \x01(\x0b\x32\x1a.apigpu.admin.v1.KeyLimitsR\x06limits:*\xea\x41\'\n\x0e\x61pigpu.dev/Key\x12\nkeys/{key}*\x04keys2\x03key\"\xf5\x01\n\tKeyLimits\x12P\n\x08requests\x18\x01 \x01(\tB4\xbaH1r,2*^[1-9][0-9]{0,8}/(second|minute|hour|day)$\xd8\x01\x01R\x08requests\x12!\n\x07streams\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07streams\x12\x1b\n\x04jobs\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x04jobs\x12*\n\x0cstored_bytes\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0bstoredBytes\x12*\n\x0cupload_bytes\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0buploadBytes\"\xa5\x03\n\x10\x43reateKeyRequest\x12;\n\x05owner\x18\x01 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01R\x05owner\x12\x43\n\x06scopes\x18\x02 \x03(\x0e\x32\x16.apigpu.admin.v1.ScopeB\x13\xbaH\x10\x92\x01\r\x10\x04\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\x06scopes\x12\x1e\n\x05title\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05title\x12?\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02*\x00R\x08lifetime\x12;\n\x08replaces\x18\x05 \x01(\tB\x1f\xbaH\x1cr\x17\x32\x15^keys/[a-z0-9]{1,32}$\xd8\x01\x01R\x08replaces\x12=\n\x07overlap\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02\x32\x00R\x07overlap\x12\x32\n\x06limits\x18P \x01(\x0b\x32\x1a.apigpu.admin.v1.KeyLimitsR\x06limits\"Q\n\x11\x43reateKeyResponse\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x14.apigpu.admin.v1.KeyR\x03key\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token\"0\n\x0fListKeysRequest\x12\x1d\n\x05owner\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18?R\x05owner\"<\n\x10ListKeysResponse\x12(\n\x04keys\x18\x01 \x03(\x0b\x32\x14.apigpu.admin.v1.KeyR\x04keys\"H\n\x10RevokeKeyRequest\x12\x34\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xbaH\x19r\x17\x32\x15^keys/[a-z0-9]{1,32}$R\x04name*k\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSCOPE_JOBS_READ\x10\x01\x12\x14\n\x10SCOPE_JOBS_WRITE\x10\x02\x12\x0f\n\x0bSCOPE_FILES\x10\x03\x12\x0f\n\x0bSCOPE_ADMIN\x10\x04\x32\xf7\x01\n\nKeyService\x12R\n\tCreateKey\x12!.apigpu.admin.v1.CreateKeyRequest\x1a\".apigpu.admin.v1.CreateKeyResponse\x12O\n\x08ListKeys\x12 .apigpu.admin.v1.ListKeysRequest\x1a!.apigpu.admin.v1.ListKeysResponse\x12\x44\n\tRevokeKey\x12!.apigpu.admin.v1.RevokeKeyRequest\x1a\x14.apigpu.admin.v1.Keyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +48,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEY'].fields_by_name['last_use_time']._serialized_options = b'\342A\001\003'
   _globals['_KEY']._loaded_options = None
   _globals['_KEY']._serialized_options = b'\352A\'\n\016apigpu.dev/Key\022\nkeys/{key}*\004keys2\003key'
+  _globals['_KEYLIMITS'].fields_by_name['requests']._loaded_options = None
+  _globals['_KEYLIMITS'].fields_by_name['requests']._serialized_options = b'\272H1r,2*^[1-9][0-9]{0,8}/(second|minute|hour|day)$\330\001\001'
+  _globals['_KEYLIMITS'].fields_by_name['streams']._loaded_options = None
+  _globals['_KEYLIMITS'].fields_by_name['streams']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_KEYLIMITS'].fields_by_name['jobs']._loaded_options = None
+  _globals['_KEYLIMITS'].fields_by_name['jobs']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_KEYLIMITS'].fields_by_name['stored_bytes']._loaded_options = None
+  _globals['_KEYLIMITS'].fields_by_name['stored_bytes']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_KEYLIMITS'].fields_by_name['upload_bytes']._loaded_options = None
+  _globals['_KEYLIMITS'].fields_by_name['upload_bytes']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_CREATEKEYREQUEST'].fields_by_name['owner']._loaded_options = None
   _globals['_CREATEKEYREQUEST'].fields_by_name['owner']._serialized_options = b'\272H\"r\0352\033^[a-z0-9][a-z0-9._-]{0,62}$\330\001\001'
   _globals['_CREATEKEYREQUEST'].fields_by_name['scopes']._loaded_options = None
@@ -64,20 +74,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTKEYSREQUEST'].fields_by_name['owner']._serialized_options = b'\272H\004r\002\030?'
   _globals['_REVOKEKEYREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_REVOKEKEYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\031r\0272\025^keys/[a-z0-9]{1,32}$'
-  _globals['_SCOPE']._serialized_start=1290
-  _globals['_SCOPE']._serialized_end=1397
+  _globals['_SCOPE']._serialized_start=1642
+  _globals['_SCOPE']._serialized_end=1749
   _globals['_KEY']._serialized_start=209
-  _globals['_KEY']._serialized_end=647
-  _globals['_CREATEKEYREQUEST']._serialized_start=650
-  _globals['_CREATEKEYREQUEST']._serialized_end=1019
-  _globals['_CREATEKEYRESPONSE']._serialized_start=1021
-  _globals['_CREATEKEYRESPONSE']._serialized_end=1102
-  _globals['_LISTKEYSREQUEST']._serialized_start=1104
-  _globals['_LISTKEYSREQUEST']._serialized_end=1152
-  _globals['_LISTKEYSRESPONSE']._serialized_start=1154
-  _globals['_LISTKEYSRESPONSE']._serialized_end=1214
-  _globals['_REVOKEKEYREQUEST']._serialized_start=1216
-  _globals['_REVOKEKEYREQUEST']._serialized_end=1288
-  _globals['_KEYSERVICE']._serialized_start=1400
-  _globals['_KEYSERVICE']._serialized_end=1647
+  _globals['_KEY']._serialized_end=699
+  _globals['_KEYLIMITS']._serialized_start=702
+  _globals['_KEYLIMITS']._serialized_end=947
+  _globals['_CREATEKEYREQUEST']._serialized_start=950
+  _globals['_CREATEKEYREQUEST']._serialized_end=1371
+  _globals['_CREATEKEYRESPONSE']._serialized_start=1373
+  _globals['_CREATEKEYRESPONSE']._serialized_end=1454
+  _globals['_LISTKEYSREQUEST']._serialized_start=1456
+  _globals['_LISTKEYSREQUEST']._serialized_end=1504
+  _globals['_LISTKEYSRESPONSE']._serialized_start=1506
+  _globals['_LISTKEYSRESPONSE']._serialized_end=1566
+  _globals['_REVOKEKEYREQUEST']._serialized_start=1568
+  _globals['_REVOKEKEYREQUEST']._serialized_end=1640
+  _globals['_KEYSERVICE']._serialized_start=1752
+  _globals['_KEYSERVICE']._serialized_end=1999
 # @@protoc_insertion_point(module_scope)

@@ -67,6 +67,7 @@ class Key(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
     LAST_USE_TIME_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The resource name, "keys/{key}"."""
     owner: _builtins.str
@@ -93,6 +94,10 @@ class Key(_message.Message):
     def last_use_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last used, within half a minute. Unset: never."""
 
+    @_builtins.property
+    def limits(self) -> Global___KeyLimits:
+        """How much may be taken with it."""
+
     def __init__(
         self,
         *,
@@ -104,14 +109,55 @@ class Key(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
         last_use_time: _timestamp_pb2.Timestamp | None = ...,
+        limits: Global___KeyLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_use_time", b"last_use_time", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_use_time", b"last_use_time", "limits", b"limits", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_use_time", b"last_use_time", "name", b"name", "owner", b"owner", "revoke_time", b"revoke_time", "scopes", b"scopes", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_use_time", b"last_use_time", "limits", b"limits", "name", b"name", "owner", b"owner", "revoke_time", b"revoke_time", "scopes", b"scopes", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Key: _TypeAlias = Key  # noqa: Y015
+
+@_typing.final
+class KeyLimits(_message.Message):
+    """How much may be taken with a key. What is 0 or empty is as the service's settings say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_FIELD_NUMBER: _builtins.int
+    UPLOAD_BYTES_FIELD_NUMBER: _builtins.int
+    requests: _builtins.str
+    """Calls in a time, like "100/second" or "3000/minute": per second, minute, hour or day."""
+    streams: _builtins.int
+    """Streams of events or files that may be open at the same time, at each replica."""
+    jobs: _builtins.int
+    """No job is accepted from this key while so many of its owner's jobs have not ended."""
+    stored_bytes: _builtins.int
+    """No upload and no job is accepted from this key while its owner's files, uploads and
+    results, take so many bytes.
+    """
+    upload_bytes: _builtins.int
+    """Longest file that may be uploaded, in bytes. Never more than the service takes."""
+    def __init__(
+        self,
+        *,
+        requests: _builtins.str = ...,
+        streams: _builtins.int = ...,
+        jobs: _builtins.int = ...,
+        stored_bytes: _builtins.int = ...,
+        upload_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "requests", b"requests", "stored_bytes", b"stored_bytes", "streams", b"streams", "upload_bytes", b"upload_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyLimits: _TypeAlias = KeyLimits  # noqa: Y015
 
 @_typing.final
 class CreateKeyRequest(_message.Message):
@@ -125,6 +171,7 @@ class CreateKeyRequest(_message.Message):
     LIFETIME_FIELD_NUMBER: _builtins.int
     REPLACES_FIELD_NUMBER: _builtins.int
     OVERLAP_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
     """Whose jobs and files it will see: 1 to 63 lower-case letters, digits, '.', '_' or
     '-', beginning with a letter or digit. Default: the owner of `replaces`; else
@@ -146,6 +193,12 @@ class CreateKeyRequest(_message.Message):
     def overlap(self) -> _duration_pb2.Duration:
         """How long the old key stays good. Default: a day."""
 
+    @_builtins.property
+    def limits(self) -> Global___KeyLimits:
+        """How much may be taken with it. Default: as with `replaces`; else as the service's
+        settings say.
+        """
+
     def __init__(
         self,
         *,
@@ -155,10 +208,11 @@ class CreateKeyRequest(_message.Message):
         lifetime: _duration_pb2.Duration | None = ...,
         replaces: _builtins.str = ...,
         overlap: _duration_pb2.Duration | None = ...,
+        limits: Global___KeyLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime", "overlap", b"overlap"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime", "limits", b"limits", "overlap", b"overlap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime", "overlap", b"overlap", "owner", b"owner", "replaces", b"replaces", "scopes", b"scopes", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime", "limits", b"limits", "overlap", b"overlap", "owner", b"owner", "replaces", b"replaces", "scopes", b"scopes", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

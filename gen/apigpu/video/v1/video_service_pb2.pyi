@@ -754,7 +754,7 @@ class ServerInfo(_message.Message):
     address) or "runpod" (RunPod Serverless).
     """
     max_upload_bytes: _builtins.int
-    """Longest file that UploadFile takes, in bytes."""
+    """Longest file that the caller may upload, in bytes."""
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerInfo]:
         """The workers that answer now."""
