@@ -14,6 +14,9 @@ from gpu_worker.media import ffmpeg
 
 _TRUE_PEAK_DBTP = -1.0
 _PEAK_TOLERANCE_DB = 0.1  # as finely as the filter tells it
+# From this version on FFmpeg decodes what it has just encoded (-dec).
+_HEARS_ITSELF = 8
+_METER = "ebur128=peak=true:framelog=verbose"
 # The gate of R 128: below it there is only silence.
 _SILENCE_LUFS = -70.0
 _VALUES = {
@@ -43,11 +46,29 @@ async def measure(
         [
             *source,
             *("-map", f"0:{stream}", "-t", f"{length_s:.6f}", "-loglevel", "info"),
-            *("-af", "ebur128=peak=true:framelog=verbose", "-f", "null", "-"),
+            *("-af", _METER, "-f", "null", "-"),
         ],
         cwd=cwd,
     )
     return parse(log)
+
+
+def alongside(version: str, stream: int) -> list[str]:
+    """FFmpeg's arguments behind those of its one output: a stream that it encodes there is
+    decoded again and measured in the same run. What is heard is the encoder's own result, with
+    what it does to peaks. Empty where this FFmpeg cannot do so."""
+    major = re.match(r"n?(\d+)\.", version)
+    if major is None or int(major[1]) < _HEARS_ITSELF:
+        return []
+    return [
+        *("-loglevel", "info", "-dec", f"0:{stream}"),
+        *("-filter_complex", f"[dec:0]{_METER}[heard]", "-map", "[heard]", "-f", "null", "-"),
+    ]
+
+
+def told(log: str) -> Loudness | None:
+    """What a run with `alongside` measured; None where its log does not tell."""
+    return parse(log) if "Summary:" in log and "True peak:" in log else None
 
 
 def parse(log: str) -> Loudness:

@@ -7,6 +7,9 @@ import asyncio
 import json
 import logging
 import sys
+from asyncio import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Any, NamedTuple
 
 from apigpu_common.errors import InvalidInput
 from gpu_worker.media import sniff
-from gpu_worker.media.process import READING, ChildFailed, child
+from gpu_worker.media.process import READING, Child, ChildFailed, child
 from gpu_worker.media.sniff import Format
 
 log = logging.getLogger(__name__)
@@ -67,45 +70,66 @@ class AudioStream:
     start_s: float
 
 
+class TextTrack(NamedTuple):
+    """Captions as a stream. language: as the file tells it. cues: those with a text."""
+
+    codec: str
+    language: str
+    cues: int
+
+
 @dataclass(frozen=True)
 class MediaInfo:
-    """The streams that players would choose; None where there is no such stream."""
+    """The streams that players would choose; None where there is no such stream. text: all."""
 
     format: Format
     duration_s: float
     video: VideoStream | None
     audio: AudioStream | None
+    text: tuple[TextTrack, ...]
+
+
+class Prober:
+    """A child that is ready to examine one file."""
+
+    def __init__(self, running: Child) -> None:
+        self._running = running
+
+    async def examine(self, path: Path, kind: sniff.Kind, field: str) -> MediaInfo:
+        """A "video" or "audio" file from end to end. Raises InvalidInput with `field`."""
+        found = await asyncio.to_thread(sniff.require, path, kind, field)
+        timeout_s = _TIMEOUT_S + path.stat().st_size / _SLOWEST_BYTES_PER_S
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._running.tell(
+                    json.dumps([found.demuxer, sniff.FFMPEG_FORMATS, str(path)])
+                )
+                answer = "".join([line async for line in self._running.lines()])
+                await self._running.wait()
+        except (ChildFailed, TimeoutError) as error:
+            log.info("probing failed: %s", error)
+            raise InvalidInput(
+                "MEDIA_UNREADABLE",
+                f"The {kind} cannot be read: it is damaged, or cut off.",
+                field=field,
+            ) from None
+        info = _info(json.loads(answer), found)
+        _check(info, kind, field)
+        return info
+
+
+@asynccontextmanager
+async def prober() -> AsyncIterator[Prober]:
+    """Start it before its file is there: starting takes longer than examining most files."""
+    command: list[str | Path] = [sys.executable, "-I", _PROGRAM]
+    async with child(command, cwd=Path("/"), limits=READING, stdin=subprocess.PIPE) as running:
+        yield Prober(running)
 
 
 async def probe(path: Path, kind: sniff.Kind, field: str) -> MediaInfo:
     """Examine a "video" or "audio" file from end to end. Raises InvalidInput with `field`."""
-    found = await asyncio.to_thread(sniff.require, path, kind, field)
-    command: list[str | Path] = [
-        sys.executable,
-        "-I",
-        _PROGRAM,
-        found.demuxer,
-        sniff.FFMPEG_FORMATS,
-        path,
-    ]
-    timeout_s = _TIMEOUT_S + path.stat().st_size / _SLOWEST_BYTES_PER_S
-    try:
-        async with (
-            asyncio.timeout(timeout_s),
-            child(command, cwd=Path("/"), limits=READING) as running,
-        ):
-            answer = "".join([line async for line in running.lines()])
-            await running.wait()
-    except (ChildFailed, TimeoutError) as error:
-        log.info("probing failed: %s", error)
-        raise InvalidInput(
-            "MEDIA_UNREADABLE",
-            f"The {kind} cannot be read: it is damaged, or cut off.",
-            field=field,
-        ) from None
-    info = _info(json.loads(answer), found)
-    _check(info, kind, field)
-    return info
+    async with prober() as ready:
+        return await ready.examine(path, kind, field)
 
 
 def _check(info: MediaInfo, kind: sniff.Kind, field: str) -> None:
@@ -139,4 +163,5 @@ def _info(told: dict[str, Any], format_: Format) -> MediaInfo:
         rate, color = Fraction(video["frame_rate"]), ColorTags(*video["color"])
         video = VideoStream(**{**video, "frame_rate": rate, "color": color})
     audio = AudioStream(**told["audio"]) if told["audio"] is not None else None
-    return MediaInfo(format_, told["duration_s"], video, audio)
+    text = tuple(TextTrack(**track) for track in told["text"])
+    return MediaInfo(format_, told["duration_s"], video, audio, text)

@@ -1,9 +1,10 @@
 """Run as a program: print what is in a media file as JSON. Never imported by the worker.
 
-    python -I probe_child.py DEMUXER FORMAT_WHITELIST PATH
+    python -I probe_child.py
 
-All of the file is demuxed: headers estimate, speak of the longest stream only, or promise what
-a file that was cut off does not hold.
+Which file, a line on standard input tells: a JSON list of demuxer, allowed formats and path. So
+the program can be started before there is a file. All of the file is demuxed: headers estimate,
+speak of the longest stream only, or promise what a file that was cut off does not hold.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import av
 
 _MAX_PACKETS_TO_FIRST_FRAME = 500
+_EMPTY_CUE_BYTES = 2  # in MP4, what lies between two cues is an empty one
 _MAX_STREAMS = 64
 # ITU-T H.273, in FFmpeg's names. What is not here is told as its number.
 _PRIMARIES = {1: "bt709", 2: "", 5: "bt470bg", 6: "smpte170m", 9: "bt2020", 12: "smpte432"}
@@ -40,9 +42,13 @@ _MISSING_S, _MISSING_PART = 0.5, 0.01
 
 @dataclass
 class Extent:
-    """What was seen of a stream. Times in units of its time base."""
+    """What was seen of a stream. Times in units of its time base. frame: its first picture.
+    cues: captions with a text."""
 
     packets: int = 0
+    cues: int = 0
+    decoded: int = 0
+    frame: Any = None
     keyframe_seen: bool = False
     start: int | None = None
     end: int | None = None
@@ -57,6 +63,7 @@ class Extent:
             return  # the cover picture of a song: a video stream by name, shown at no time
         end = time + (packet.duration or 0)
         self.packets += 1
+        self.cues += packet.size > _EMPTY_CUE_BYTES
         self.start = time if self.start is None else min(self.start, time)
         self.end = end if self.end is None else max(self.end, end)
 
@@ -70,40 +77,48 @@ class Span:
 
 
 def main() -> None:
-    demuxer, whitelist, path = sys.argv[1:4]
-
-    def opened() -> Any:
-        options = {"protocol_whitelist": "file", "format_whitelist": whitelist}
-        return av.open(f"file:{path}", format=demuxer, options=options)
-
-    with opened() as container:
+    demuxer, whitelist, path = json.loads(sys.stdin.readline())
+    options = {"protocol_whitelist": "file", "format_whitelist": whitelist}
+    with av.open(f"file:{path}", format=demuxer, options=options) as container:
         if len(container.streams) > _MAX_STREAMS:
             sys.exit(f"more than {_MAX_STREAMS} streams")
+        whole_s = container.duration / av.time_base if container.duration else 0.0
         extents = _extents(container)
         if demuxer in _DECLARE_THEIR_LENGTH:
             _refuse_cut_off(container, extents)
-    # Opened anew, because seeking back to the very start does not work in every format.
-    with opened() as container:
         present = [s for s in container.streams if extents[s.index].packets]
         video = next((s for s in present if s.type == "video"), None)
         audio = next((s for s in present if s.type == "audio"), None)
-        first = _first_frame(container, video) if video else None
-        if video and first is None:
+        if video and extents[video.index].frame is None:
             sys.exit("no picture could be decoded")
-        whole_s = container.duration / av.time_base if container.duration else 0.0
         answer = {
             "duration_s": whole_s,
-            "video": _video(video, first, extents[video.index], whole_s) if video else None,
+            "video": _video(video, extents[video.index], whole_s) if video else None,
             "audio": _audio(audio, extents[audio.index], whole_s) if audio else None,
+            "text": [_text(s, extents[s.index]) for s in present if s.type == "subtitle"],
         }
     print(json.dumps(answer))  # noqa: T201  the answer
 
 
 def _extents(container: Any) -> dict[int, Extent]:
     extents: defaultdict[int, Extent] = defaultdict(Extent)
+    for stream in container.streams.video:
+        stream.codec_context.thread_count = 1  # quicker to the first picture
     for packet in container.demux():
-        extents[packet.stream.index].add(packet)
+        extent = extents[packet.stream.index]
+        extent.add(packet)
+        if packet.stream.type == "video" and extent.frame is None:
+            _decode(packet, extent)
     return extents
+
+
+def _decode(packet: Any, extent: Extent) -> None:
+    """On the way to the first picture. Cover pictures have no time, and are left alone."""
+    if packet.size and packet.pts is None and packet.dts is None:
+        return
+    extent.decoded += 1
+    if extent.decoded <= _MAX_PACKETS_TO_FIRST_FRAME:
+        extent.frame = next(iter(packet.decode()), None)
 
 
 def _refuse_cut_off(container: Any, extents: dict[int, Extent]) -> None:
@@ -117,16 +132,6 @@ def _refuse_cut_off(container: Any, extents: dict[int, Extent]) -> None:
         sys.exit("the file ends long before the end that it declares")
 
 
-def _first_frame(container: Any, stream: Any) -> Any:
-    stream.thread_type = "AUTO"
-    for number, packet in enumerate(container.demux(stream)):
-        for frame in packet.decode():
-            return frame
-        if number > _MAX_PACKETS_TO_FIRST_FRAME:
-            return None
-    return None
-
-
 def _span(stream: Any, extent: Extent, whole_s: float) -> Span:
     assert extent.start is not None and extent.end is not None
     start_s = float(extent.start * stream.time_base)
@@ -136,7 +141,8 @@ def _span(stream: Any, extent: Extent, whole_s: float) -> Span:
     return Span(start_s, min(counted_s, whole_s) if whole_s else counted_s)
 
 
-def _video(stream: Any, frame: Any, extent: Extent, whole_s: float) -> dict[str, Any]:
+def _video(stream: Any, extent: Extent, whole_s: float) -> dict[str, Any]:
+    frame = extent.frame
     turned = round(frame.rotation / 90) % 2 == 1
     width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
     return {
@@ -173,6 +179,14 @@ def _audio(stream: Any, extent: Extent, whole_s: float) -> dict[str, Any]:
         "codec": stream.codec_context.codec.canonical_name,
         "sample_rate": stream.codec_context.sample_rate,
         "channels": stream.codec_context.channels,
+    }
+
+
+def _text(stream: Any, extent: Extent) -> dict[str, Any]:
+    return {
+        "codec": stream.codec_context.codec.canonical_name,
+        "language": stream.metadata.get("language", ""),
+        "cues": extent.cues,
     }
 
 

@@ -88,6 +88,15 @@ class Child:
         async for line in self.process.stdout:
             yield line.decode(errors="replace").rstrip("\n")
 
+    async def tell(self, line: str) -> None:
+        """Write a line, the last one, to the child's standard input."""
+        writer = self.process.stdin
+        assert writer is not None
+        with contextlib.suppress(ConnectionError):  # it has failed, as `wait` will tell
+            writer.write(f"{line}\n".encode())
+            await writer.drain()
+        writer.close()
+
     async def wait(self) -> None:
         """Wait for its end. Raises ChildFailed where the code is not 0."""
         code = await self.process.wait()

@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 _TIMEOUT_S = 60.0
 
 
-async def convert(order: CaptionsOrder, workspace: Path, field: str) -> list[Warning]:
-    """Write the target of an order. Raises InvalidInput with `field`, or that of a font."""
+async def convert(order: CaptionsOrder, workspace: Path, field: str) -> tuple[int, list[Warning]]:
+    """Write the target of an order; returns how many cues it has, and what the caller should
+    know. Raises InvalidInput with `field`, or that of a font."""
     path = workspace / "captions.json"
     captions_order.write(order, path)
     command: list[str | Path] = [
@@ -39,7 +40,8 @@ async def convert(order: CaptionsOrder, workspace: Path, field: str) -> list[War
     except (ChildFailed, TimeoutError) as error:
         log.info("captions were refused: %s", error)
         raise _refusal(error, field) from None
-    return [Warning(reason=reason, message=message) for reason, message in json.loads(answer)]
+    cues, warnings = json.loads(answer)
+    return cues, [Warning(reason=reason, message=message) for reason, message in warnings]
 
 
 def font_environment(workspace: Path, fonts: list[Path]) -> dict[str, str]:

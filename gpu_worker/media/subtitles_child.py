@@ -1,5 +1,6 @@
 """Run as a program: write the captions in a file as ASS, or as plain SRT for a text track.
-What the caller should know goes to standard output, as a JSON list of [reason, message].
+To standard output goes a JSON list: how many cues there are, and what the caller should know, a
+list of [reason, message].
 
 python -m gpu_worker.media.subtitles_child ORDER.json
 """
@@ -23,22 +24,22 @@ _TOLD_CHARACTERS = 5
 def main() -> int:
     order = captions_order.read(Path(sys.argv[1]))
     try:
-        warnings = convert(order)
+        answer = convert(order)
     except Refused as refused:
         return refusal.tell(refused)
-    print(json.dumps(warnings))  # noqa: T201  the answer
+    print(json.dumps(answer))  # noqa: T201  the answer
     return 0
 
 
-def convert(order: CaptionsOrder) -> list[tuple[str, str]]:
-    """Write the target. Raises Refused."""
+def convert(order: CaptionsOrder) -> tuple[int, list[tuple[str, str]]]:
+    """Write the target; returns the number of cues, and the warnings. Raises Refused."""
     with Path(order.source).open("rb") as file:
         captions = ass.parse(file.read(ass.MAX_BYTES + 1))
     if order.look.uppercase:
         ass_style.uppercase(captions.subtitles, order.language)
     if order.soft:
         Path(order.target).write_text(captions.subtitles.to_string("srt"), encoding="utf-8")
-        return []
+        return len(captions.subtitles), []
     at_hand = fonts.at_hand(order.fonts)
     look = order.look
     if look.font is None and order.fonts:
@@ -47,7 +48,7 @@ def convert(order: CaptionsOrder) -> list[tuple[str, str]]:
     warnings = _glyphs(captions.subtitles, at_hand, order.allow_missing_glyphs)
     text = ass.to_ass(captions, order.width, order.height, look)
     Path(order.target).write_text(text, encoding="utf-8")
-    return warnings
+    return len(captions.subtitles), warnings
 
 
 def _require_family(family: str | None, at_hand: fonts.Fonts) -> None:

@@ -11,7 +11,7 @@ from apigpu.video.v1.job_pb2 import Color, Output
 
 from apigpu_common.errors import InternalError, InvalidInput
 from gpu_worker.media.concurrency import both
-from gpu_worker.media.probe import ColorTags, MediaInfo, probe
+from gpu_worker.media.probe import ColorTags, MediaInfo, Prober, TextTrack
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Expected:
 
     video_s, audio_s: how long picture and sound play, within `tolerance_s`; audio_s None:
     there is no sound. frames: exactly so many pictures; None: not known beforehand. codec,
-    color: of the picture; None: as it comes.
+    color: of the picture; None: as it comes. text: the captions that it carries.
     """
 
     video_s: float
@@ -29,6 +29,7 @@ class Expected:
     tolerance_s: float = 0.05
     codec: str | None = None
     color: ColorTags | None = None
+    text: tuple[TextTrack, ...] = ()
 
 
 class VerificationFailed(InternalError):
@@ -40,10 +41,12 @@ class VerificationFailed(InternalError):
         )
 
 
-async def verify(path: Path, expected: Expected) -> Output:
+async def verify(path: Path, expected: Expected, ready: Prober) -> Output:
     """Measure the MP4 file at `path`. Raises VerificationFailed. Who made it, the caller knows."""
     try:
-        info, digest = await both(probe(path, "video", ""), asyncio.to_thread(_sha256, path))
+        info, digest = await both(
+            ready.examine(path, "video", ""), asyncio.to_thread(_sha256, path)
+        )
     except (InvalidInput, OSError) as error:
         raise VerificationFailed("it cannot be read") from error
     _compare(info, expected)
@@ -64,6 +67,17 @@ def _compare(info: MediaInfo, expected: Expected) -> None:
         raise VerificationFailed("the sound is missing" if info.audio is None else "it has sound")
     if info.audio is not None and expected.audio_s is not None:
         _compare_length("the sound", info.audio.duration_s, expected.audio_s, expected.tolerance_s)
+    if info.text != expected.text:
+        raise VerificationFailed(
+            f"its captions are {_told(info.text)} instead of {_told(expected.text)}"
+        )
+
+
+def _told(tracks: tuple[TextTrack, ...]) -> str:
+    found = (
+        f"{track.cues} of {track.codec} in {track.language or 'no language'}" for track in tracks
+    )
+    return " and ".join(found) or "none"
 
 
 def _compare_length(what: str, measured_s: float, wanted_s: float, tolerance_s: float) -> None:

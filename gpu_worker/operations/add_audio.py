@@ -19,7 +19,7 @@ from gpu_worker.media import ffmpeg, loudness, mp4, sniff
 from gpu_worker.media.concurrency import both
 from gpu_worker.media.encoders import EncodeOptions
 from gpu_worker.media.loudness import Gain
-from gpu_worker.media.probe import AudioStream, MediaInfo, VideoStream, probe
+from gpu_worker.media.probe import AudioStream, MediaInfo, Prober, VideoStream, probe, prober
 from gpu_worker.media.process import CODING, ChildFailed, Limits
 from gpu_worker.media.verify import Expected, VerificationFailed
 from gpu_worker.operations import result
@@ -97,8 +97,19 @@ class _Mux:
             return await self._encode(plan, gain, _NOT_EXACT)
 
     async def _copy(self, plan: Plan, gain: Gain | None) -> Output:
-        await self._run(plan, gain, copy_picture(self.video.codec), CODING)
-        output = await self._verify(plan, self.video.codec)
+        options = copy_picture(self.video.codec)
+        version = self.context.tools.ffmpeg_version
+        meter = [] if plan.copy_sound else loudness.alongside(version, _SOUND)
+        async with prober() as ready:
+            try:
+                log_end = await self._run(plan, gain, options, CODING, meter)
+            except ChildFailed as error:
+                if not meter:
+                    raise
+                log.warning("copied again, without measuring the loudness meanwhile: %s", error)
+                log_end = await self._run(plan, gain, options, CODING)
+            loud = loudness.told(log_end)
+            output = await self._verify(plan, self.video.codec, ready, loud)
         output.encoder.CopyFrom(COPIED)
         return output
 
@@ -111,8 +122,9 @@ class _Mux:
             if plan.picture == "pad":
                 graph += ",tpad=stop=-1:stop_mode=clone"
             options = ["-vf", graph, *encoder.arguments(float(self.video.frame_rate))]
-            await self._run(plan, gain, options, encoder.limits)
-            return await self._verify(plan, encoder.profile.codec_name)
+            async with prober() as ready:
+                await self._run(plan, gain, options, encoder.limits)
+                return await self._verify(plan, encoder.profile.codec_name, ready)
 
         try:
             output = await self.context.tools.encode(
@@ -126,8 +138,14 @@ class _Mux:
         return output
 
     async def _run(
-        self, plan: Plan, gain: Gain | None, video_options: Sequence[str], limits: Limits
-    ) -> None:
+        self,
+        plan: Plan,
+        gain: Gain | None,
+        video_options: Sequence[str],
+        limits: Limits,
+        beside: Sequence[str] = (),
+    ) -> str:
+        """Returns the end of FFmpeg's log."""
         again = ["-stream_loop", "-1"] if plan.picture == "loop" else []
         # Times stay as they are in the files; the first picture, and the first sample that is
         # heard, are moved to 0.
@@ -141,8 +159,10 @@ class _Mux:
             *self._sound_options(plan, gain),
             *("-map_metadata", "0", "-movie_timescale", _TIMESCALE),
         ]
-        await result.make(self.context, arguments, plan.frames(self.video), limits=limits)
+        frames = plan.frames(self.video)
+        log_end = await result.make(self.context, arguments, frames, limits=limits, beside=beside)
         await asyncio.to_thread(mp4.end_at, self.context.result, plan.length_s)
+        return log_end
 
     def _sound_options(self, plan: Plan, gain: Gain | None) -> list[str]:
         if plan.copy_sound:
@@ -173,19 +193,26 @@ class _Mux:
         tools, workspace = self.context.tools, self.context.workspace
         return await loudness.measure(tools.ffmpeg, source, stream, length_s, workspace)
 
-    async def _verify(self, plan: Plan, codec: str) -> Output:
-        """A picture ends with a frame, and sound with a frame of AAC."""
+    async def _verify(
+        self, plan: Plan, codec: str, ready: Prober, loud: Loudness | None = None
+    ) -> Output:
+        """A picture ends with a frame, and sound with a frame of AAC.
+
+        loud: what was measured already; else the finished file is listened to.
+        """
         picture_s = float(1 / self.video.frame_rate)
         tolerance_s = max(picture_s, _AAC_FRAME_SAMPLES / self.audio.sample_rate)
         expected = Expected(plan.length_s, plan.length_s, tolerance_s=tolerance_s, codec=codec)
+        checking = result.check(self.context, expected, plan.frames(self.video), ready)
+        if loud is not None:
+            output = await checking
+            output.loudness.CopyFrom(loud)
+            return output
         made = ffmpeg.safe_input(self.context.result, sniff.MP4)
         try:
-            output, loud = await both(
-                result.check(self.context, expected, plan.frames(self.video)),
-                self._loudness(made, _SOUND, plan.length_s),
-            )
+            output, heard = await both(checking, self._loudness(made, _SOUND, plan.length_s))
         except ChildFailed as error:
             log.warning("a result's sound could not be decoded: %s", error)
             raise VerificationFailed("its sound cannot be decoded") from None
-        output.loudness.CopyFrom(loud)
+        output.loudness.CopyFrom(heard)
         return output

@@ -17,13 +17,13 @@ from gpu_worker.media import ffmpeg, subtitles
 from gpu_worker.media.captions_order import CaptionsOrder, Look
 from gpu_worker.media.concurrency import both
 from gpu_worker.media.encoders import EncodeOptions
-from gpu_worker.media.probe import MediaInfo, probe
+from gpu_worker.media.probe import MediaInfo, TextTrack, probe, prober
 from gpu_worker.media.process import ChildFailed
 from gpu_worker.operations import result
 from gpu_worker.operations.base import ItemContext
 from gpu_worker.operations.failures import encoding_failed
 from gpu_worker.operations.mp4_streams import as_long_as, audio_options
-from gpu_worker.operations.soft_captions import mux_soft
+from gpu_worker.operations.soft_captions import mux_soft, three_letters
 from gpu_worker.operations.stages import stage
 
 # The filter takes its file by a name without characters that need escaping.
@@ -54,9 +54,10 @@ async def caption(task: Task, item_id: str, context: ItemContext) -> Output:
         soft=soft,
         allow_missing_glyphs=request.allow_missing_glyphs,
     )
-    warnings = await subtitles.convert(order, context.workspace, "caption.subtitles")
+    cues, warnings = await subtitles.convert(order, context.workspace, "caption.subtitles")
     if soft:
-        output = await mux_soft(context, video_path, info, _SRT_NAME, request.language)
+        track = TextTrack("mov_text", three_letters(request.language), cues)
+        output = await mux_soft(context, video_path, info, _SRT_NAME, track)
     else:
         output = await _burn(request, context, video_path, info, fonts)
     output.warnings.extend(warnings)
@@ -97,11 +98,12 @@ async def _burn(
             *audio_options(info.audio),
             *("-map_metadata", "0"),
         ]
-        await result.make(
-            context, arguments, frames, limits=encoder.limits, environment=environment
-        )
         expected = replace(as_long_as(info), codec=encoder.profile.codec_name)
-        return await result.check(context, expected, frames)
+        async with prober() as ready:
+            await result.make(
+                context, arguments, frames, limits=encoder.limits, environment=environment
+            )
+            return await result.check(context, expected, frames, ready)
 
     try:
         return await context.tools.encode(

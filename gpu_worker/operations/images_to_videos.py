@@ -13,7 +13,7 @@ from apigpu_common.errors import InvalidInput
 from gpu_worker.media import motion, refusal, sniff
 from gpu_worker.media.clip import Clip, renderer
 from gpu_worker.media.encoders import EncodeOptions
-from gpu_worker.media.probe import ColorTags
+from gpu_worker.media.probe import ColorTags, prober
 from gpu_worker.media.process import ChildFailed
 from gpu_worker.media.verify import Expected
 from gpu_worker.operations import camera, result
@@ -56,11 +56,12 @@ async def images_to_videos(task: Task, item_id: str, context: ItemContext) -> Ou
             *("-framerate", str(rate), "-i", "pipe:0", "-vf", _IS_BT709),
             *encoder.arguments(float(rate)),
         ]
-        await result.make(context, arguments, frames, limits=encoder.limits, frames_from=source)
         expected = Expected(
             float(frames / rate), frames=frames, codec=encoder.profile.codec_name, color=_BT709
         )
-        return await result.check(context, expected, frames)
+        async with prober() as ready:
+            await result.make(context, arguments, frames, limits=encoder.limits, frames_from=source)
+            return await result.check(context, expected, frames, ready)
 
     try:
         return await context.tools.encode(

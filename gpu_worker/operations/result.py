@@ -9,6 +9,7 @@ from apigpu.video.v1 import job_pb2
 from apigpu.video.v1.job_pb2 import Output
 
 from gpu_worker.media import ffmpeg
+from gpu_worker.media.probe import Prober
 from gpu_worker.media.process import CODING, Limits
 from gpu_worker.media.verify import Expected, verify
 from gpu_worker.operations.base import ItemContext
@@ -23,15 +24,18 @@ async def make(
     limits: Limits = CODING,
     frames_from: Sequence[str | Path] = (),
     environment: Mapping[str, str] | None = None,
-) -> None:
-    """Run FFmpeg, whose output goes to `context.result`. Raises ChildFailed.
+    beside: Sequence[str] = (),
+) -> str:
+    """Run FFmpeg, whose output goes to `context.result`; returns the end of its log. Raises
+    ChildFailed.
 
-    frames: how many pictures it will have. The rest: as `ffmpeg.run` takes it.
+    frames: how many pictures it will have. beside: arguments behind the output. The rest: as
+    `ffmpeg.run` takes it.
     """
     context.report(stage(job_pb2.STAGE_ENCODING, frames_total=frames))
-    await ffmpeg.run(
+    return await ffmpeg.run(
         context.tools.ffmpeg,
-        [*arguments, "-movflags", "+faststart", str(context.result)],
+        [*arguments, "-movflags", "+faststart", str(context.result), *beside],
         cwd=context.workspace,
         limits=limits,
         frames_from=frames_from,
@@ -40,7 +44,7 @@ async def make(
     )
 
 
-async def check(context: ItemContext, expected: Expected, frames: int) -> Output:
+async def check(context: ItemContext, expected: Expected, frames: int, ready: Prober) -> Output:
     """Measure the finished file. Raises VerificationFailed."""
     context.report(stage(job_pb2.STAGE_VERIFYING, frames, frames))
-    return await verify(context.result, expected)
+    return await verify(context.result, expected, ready)

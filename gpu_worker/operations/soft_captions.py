@@ -10,7 +10,7 @@ from apigpu.video.v1.job_pb2 import Output
 
 from apigpu_common.errors import PreconditionFailed
 from gpu_worker.media import ffmpeg
-from gpu_worker.media.probe import MediaInfo
+from gpu_worker.media.probe import MediaInfo, TextTrack, prober
 from gpu_worker.media.process import ChildFailed
 from gpu_worker.operations import result
 from gpu_worker.operations.base import ItemContext
@@ -27,9 +27,9 @@ _UNDETERMINED = "und"
 
 
 async def mux_soft(
-    context: ItemContext, path: Path, info: MediaInfo, srt_name: str, language: str
+    context: ItemContext, path: Path, info: MediaInfo, srt_name: str, track: TextTrack
 ) -> Output:
-    """srt_name: in the workspace. language: a BCP 47 tag, or empty."""
+    """srt_name: in the workspace. track: what is to come of it."""
     video = info.video
     assert video is not None
     if video.codec not in COPYABLE:
@@ -43,21 +43,23 @@ async def mux_soft(
         *("-f", "srt", "-i", srt_name, "-map", f"0:{video.index}"),
         *copy_picture(video.codec),
         *audio_options(info.audio),
-        *("-map", "1:0", "-c:s", "mov_text", "-disposition:s:0", "default"),
-        *("-metadata:s:s:0", f"language={_three_letters(language)}", "-map_metadata", "0"),
+        *("-map", "1:0", "-c:s", track.codec, "-disposition:s:0", "default"),
+        *("-metadata:s:s:0", f"language={track.language}", "-map_metadata", "0"),
     ]
-    try:
-        await result.make(context, arguments, video.frame_count)
-    except ChildFailed as error:
-        raise encoding_failed(error, "caption.video") from error
-    expected = replace(as_long_as(info), frames=video.frame_count, codec=video.codec)
-    output = await result.check(context, expected, video.frame_count)
+    frames = video.frame_count
+    expected = replace(as_long_as(info), frames=frames, codec=video.codec, text=(track,))
+    async with prober() as ready:
+        try:
+            await result.make(context, arguments, frames)
+        except ChildFailed as error:
+            raise encoding_failed(error, "caption.video") from error
+        output = await result.check(context, expected, frames, ready)
     output.encoder.CopyFrom(COPIED)
     return output
 
 
-def _three_letters(language: str) -> str:
-    """As MP4 names languages (ISO 639-2)."""
+def three_letters(language: str) -> str:
+    """A BCP 47 tag, or nothing, as MP4 names languages (ISO 639-2)."""
     try:
         return langcodes.get(language).to_alpha3() if language else _UNDETERMINED
     except LookupError:

@@ -14,6 +14,9 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from apigpu_common.errors import InvalidInput, PreconditionFailed
+from gpu_worker.media import subtitles
+from gpu_worker.media.captions_order import CaptionsOrder
+from gpu_worker.media.verify import VerificationFailed
 from tests.media_samples import Gray, plain_video, video, watch
 from tests.studio import Studio
 
@@ -254,3 +257,39 @@ async def test_a_picture_that_mp4_cannot_hold_gets_no_soft_captions(studio: Stud
     with pytest.raises(PreconditionFailed) as error:
         await studio.caption(clip, srt(studio.folder), mode="CAPTION_MODE_SOFT")
     assert error.value.field == "caption.video" and "BURN" in error.value.message
+
+
+async def test_soft_captions_of_every_kind_arrive(studio: Studio) -> None:
+    times = [
+        ("00:00:00,000", "00:00:00,001"),  # as short as can be
+        ("00:00:00,100", "00:00:01,500"),
+        ("00:00:00,100", "00:00:01,500"),  # the same time again
+        ("00:00:01,000", "00:00:01,200"),  # within another
+        ("00:00:01,900", "00:00:04,000"),  # beyond the end of the picture
+        ("00:00:09,000", "00:00:10,000"),  # after it
+        ("00:00:00,500", "00:00:00,600"),  # not in order
+    ]
+    cues = studio.folder / "c.srt"
+    cues.write_text("".join(f"{n}\n{a} --> {b}\nx{n}\n\n" for n, (a, b) in enumerate(times)))
+    made = await studio.caption(video(studio.folder / "v.mp4"), cues, mode="CAPTION_MODE_SOFT")
+    with av.open(str(made.path)) as after:
+        packets = list(after.demux(after.streams.subtitles[0]))
+    assert sum(packet.size > 2 for packet in packets) == len(times)
+
+
+async def test_a_soft_caption_that_gets_lost_is_a_failure(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert = subtitles.convert
+
+    async def forgetful(order: CaptionsOrder, workspace: Path, field: str) -> Any:
+        answer = await convert(order, workspace, field)
+        target = Path(order.target)
+        target.write_text(target.read_text().split("\n\n")[0] + "\n")
+        return answer
+
+    monkeypatch.setattr(subtitles, "convert", forgetful)
+    cues = studio.folder / "c.srt"
+    cues.write_text("1\n00:00:00,1 --> 00:00:00,5\na\n\n2\n00:00:01,0 --> 00:00:01,5\nb\n")
+    with pytest.raises(VerificationFailed, match="1 of mov_text"):
+        await studio.caption(video(studio.folder / "v.mp4"), cues, mode="CAPTION_MODE_SOFT")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from apigpu_common.errors import PreconditionFailed
+from gpu_worker.media import loudness
 from tests.media_samples import Heard, listen, make, tone, video, watch
 from tests.studio import Studio
 
@@ -122,6 +123,35 @@ async def test_a_loudness_is_reached_by_one_gain_and_told(studio: Studio) -> Non
     assert told.gain == pytest.approx(-16 - plain.integrated, abs=0.3)
     assert told.true_peak == pytest.approx(plain.true_peak + told.gain, abs=1)
     assert not made.output.warnings
+
+
+async def test_the_loudness_told_is_that_of_the_finished_file(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = video(studio.folder / "v.mp4", duration_s=4)
+    sound = studio.folder / "a.wav"
+    # Quiet, then loud; hard edges that AAC drives beyond their own peaks.
+    make("-f", "lavfi", "-i", "aevalsrc='(0.05+0.5*gt(t,2))*sgn(sin(440*2*PI*t))':d=4", sound)
+    made = await studio.add_audio(picture, sound)
+    assert made.output.encoder.used == "copy"
+    told = made.output.loudness
+    studio.workspace.rename(studio.folder / "in one run")
+    monkeypatch.setattr(loudness, "alongside", lambda version, stream: [])
+    heard = (await studio.add_audio(picture, sound)).output.loudness
+    assert told.integrated == pytest.approx(heard.integrated, abs=0.1)
+    assert told.true_peak == pytest.approx(heard.true_peak, abs=0.1)
+    assert told.range == pytest.approx(heard.range, abs=0.1)
+
+
+async def test_a_picture_is_still_copied_where_the_loudness_cannot_be_measured_beside(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = ["-filter_complex", "[nothing]ebur128[heard]", "-map", "[heard]", "-f", "null", "-"]
+    monkeypatch.setattr(loudness, "alongside", lambda version, stream: broken)
+    picture = video(studio.folder / "v.mp4", duration_s=1)
+    made = await studio.add_audio(picture, tone(studio.folder / "a.wav", HZ, 1))
+    assert made.output.encoder.used == "copy"
+    assert made.output.loudness.HasField("integrated")
 
 
 async def test_a_loudness_that_would_clip_is_not_reached_and_that_is_told(

@@ -6,10 +6,17 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from apigpu.video.v1.job_pb2 import Output
 
-from gpu_worker.media.probe import ColorTags
-from gpu_worker.media.verify import Expected, VerificationFailed, verify
+from gpu_worker.media import verify as verifying
+from gpu_worker.media.probe import ColorTags, TextTrack, prober
+from gpu_worker.media.verify import Expected, VerificationFailed
 from tests import media_samples
+
+
+async def verify(path: Path, expected: Expected) -> Output:
+    async with prober() as ready:
+        return await verifying.verify(path, expected, ready)
 
 
 async def test_a_good_file_is_measured(tmp_path: Path) -> None:
@@ -43,6 +50,29 @@ async def test_a_file_of_another_length_or_with_other_streams_fails(
     with pytest.raises(VerificationFailed) as error:
         await verify(path, expected)
     assert error.value.retryable
+
+
+@pytest.mark.parametrize(
+    "promised",
+    [
+        (),
+        (TextTrack("mov_text", "por", 3),),
+        (TextTrack("mov_text", "eng", 2),),
+        (TextTrack("subrip", "por", 2),),
+        (TextTrack("mov_text", "por", 2),) * 2,
+    ],
+)
+async def test_captions_that_are_not_those_promised_fail(
+    tmp_path: Path, promised: tuple[TextTrack, ...]
+) -> None:
+    cues = tmp_path / "c.srt"
+    cues.write_text("1\n00:00:00,100 --> 00:00:00,500\na\n\n2\n00:00:01,0 --> 00:00:01,5\nb\n")
+    path = tmp_path / "v.mp4"
+    text = ("-i", cues, "-c:s", "mov_text", "-metadata:s:s:0", "language=por", "-c:v", "copy")
+    media_samples.make("-i", media_samples.video(tmp_path / "plain.mp4"), *text, path)
+    await verify(path, Expected(2.0, text=(TextTrack("mov_text", "por", 2),)))
+    with pytest.raises(VerificationFailed, match="captions"):
+        await verify(path, Expected(2.0, text=promised))
 
 
 async def test_a_silent_file_fails_where_sound_was_promised(tmp_path: Path) -> None:
