@@ -1,14 +1,24 @@
-"""The schema and its history (Alembic). Written as plain SQL that every engine takes."""
+"""The schema and its history (Alembic). Written as plain SQL that every engine takes.
+
+There is only one direction: what goes back is the program (see revision 0007).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
+
+from apigpu_common.errors import PreconditionFailed
+
+log = logging.getLogger(__name__)
 
 # Any number, but always the same: one replica at a time brings the schema up to date.
 _LOCK = 7_405_926_535
@@ -16,7 +26,8 @@ _CONNECT_TIMEOUT_S = 10.0
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Bring a database to `revision`, from wherever it is: all the way or not at all.
+    """Bring a database to `revision`, from wherever it is: all the way or not at all. One that a
+    later release has brought further is left as it is.
 
     url: "sqlite:///PATH" or "postgresql://...". Not to be called in an event loop's thread.
     """
@@ -55,4 +66,21 @@ def _run(connection: Connection, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+    ours = ScriptDirectory.from_config(config)
+    found = MigrationContext.configure(connection).get_current_revision()
+    if found is None or found in {script.revision for script in ours.walk_revisions()}:
+        command.upgrade(config, revision)
+    else:
+        _accept(connection, found, ours.get_current_head() or "")
+
+
+def _accept(connection: Connection, found: str, head: str) -> None:
+    """A release after this one was here: go on with what it left, if it says that we can."""
+    oldest = str(connection.exec_driver_sql("SELECT oldest FROM compatibility").scalar())
+    if head < oldest:
+        raise PreconditionFailed(
+            "DATABASE_TOO_NEW",
+            f"The database is of a newer version (schema {found}), and this one (schema {head})"
+            " cannot use it: start the newer version, or restore the back-up that was made before.",
+        )
+    log.warning("the database is of a newer version (schema %s): going on with it", found)

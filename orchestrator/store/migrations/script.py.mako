@@ -8,7 +8,3 @@ down_revision = ${repr(down_revision)}
 
 def upgrade() -> None:
     op.execute("")
-
-
-def downgrade() -> None:
-    op.execute("")

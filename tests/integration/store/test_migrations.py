@@ -12,6 +12,7 @@ import pytest
 from apigpu.video.v1.job_pb2 import JobEvent
 from sqlalchemy import create_engine, text
 
+from apigpu_common.errors import ServiceError
 from orchestrator import ids
 from orchestrator.jobs.filter_text import parse
 from orchestrator.jobs.machine import JobMachine
@@ -35,6 +36,17 @@ async def insert(url: str, table: str, row: dict[str, Any]) -> None:
     marks = ", ".join(f"${n}" for n in range(1, len(row) + 1))
     postgres = await asyncpg.connect(url)
     await postgres.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", *row.values())
+    await postgres.close()
+
+
+async def change(url: str, statement: str) -> None:
+    """What another release has done."""
+    if url.startswith("sqlite"):
+        with create_engine(url).begin() as connection:
+            connection.execute(text(statement))
+        return
+    postgres = await asyncpg.connect(url)
+    await postgres.execute(statement)
     await postgres.close()
 
 
@@ -136,3 +148,16 @@ async def test_a_migration_that_breaks_leaves_everything_as_it_was(url: str) -> 
     with pytest.raises(ValueError, match="Expecting value"):
         await asyncio.to_thread(migrations.upgrade, url)
     await insert(url, "jobs", {**job_row(machine), "id": "k", "request_id": "s"})
+
+
+async def test_a_database_of_a_later_release_is_used_only_where_that_allows_it(
+    url: str, connect: Callable[[], Database]
+) -> None:
+    await asyncio.to_thread(migrations.upgrade, url)
+    await change(url, "UPDATE alembic_version SET version_num = '9998'")
+    database = connect()
+    await database.open()
+    await database.close()
+    await change(url, "UPDATE compatibility SET oldest = '9997'")
+    with pytest.raises(ServiceError, match="is of a newer version"):
+        await connect().open()

@@ -50,8 +50,3 @@ def upgrade() -> None:
             create_time DOUBLE PRECISION NOT NULL
         )""")
     op.execute("CREATE INDEX files_by_job ON files (job_id)")
-
-
-def downgrade() -> None:
-    for table in ("files", "tasks", "events", "jobs"):
-        op.execute(f"DROP TABLE {table}")

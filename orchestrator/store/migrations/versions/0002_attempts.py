@@ -8,7 +8,3 @@ down_revision = "0001"
 
 def upgrade() -> None:
     op.execute("ALTER TABLE tasks DROP COLUMN attempts")
-
-
-def downgrade() -> None:
-    op.execute("ALTER TABLE tasks ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0")

@@ -186,7 +186,3 @@ def _create_indexes() -> None:
     ):
         op.execute(f"CREATE INDEX {index}")
     op.execute("CREATE UNIQUE INDEX files_by_key ON files (key)")
-
-
-def downgrade() -> None:
-    raise NotImplementedError("restore the copy of the database from before the upgrade")

@@ -12,8 +12,3 @@ def upgrade() -> None:
             key TEXT PRIMARY KEY            -- where the bytes lie that nobody knows any more
         )""")
     op.execute("CREATE INDEX uploads_by_age ON files (create_time) WHERE job_id IS NULL")
-
-
-def downgrade() -> None:
-    op.execute("DROP INDEX uploads_by_age")
-    op.execute("DROP TABLE removed_files")

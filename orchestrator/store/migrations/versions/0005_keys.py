@@ -22,7 +22,3 @@ def upgrade() -> None:
             revoke_time DOUBLE PRECISION,
             last_use_time DOUBLE PRECISION
         )""")
-
-
-def downgrade() -> None:
-    op.execute("DROP TABLE api_keys")

@@ -29,7 +29,3 @@ def upgrade() -> None:
     op.execute("CREATE UNIQUE INDEX deliveries_by_job ON webhook_deliveries (job_id, sequence)")
     op.execute("CREATE INDEX deliveries_due ON webhook_deliveries (next_time, id) WHERE state = 1")
     op.execute("CREATE INDEX deliveries_by_age ON webhook_deliveries (create_time)")
-
-
-def downgrade() -> None:
-    op.execute("DROP TABLE webhook_deliveries")
