@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
 from pathlib import Path
 
 from apigpu.video.v1.job_pb2 import Job
 from apigpu.video.v1.operations_pb2 import ImagesToVideos
 from fleet_view import FleetView
 from rich.console import Console
-from run import BUILD, OUTPUT, PICTURES
+from run import BUILD, OUTPUT, PICTURES, run
 
 from apigpu_client import VideoClient
 from tests.runpod_emulator import ENDPOINT, KEY, Cloud, Policy, running
@@ -104,7 +103,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(asyncio.run(main()))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(lambda: asyncio.run(main()))

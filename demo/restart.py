@@ -10,10 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 from apigpu.video.v1.job_pb2 import Job
 from rich.console import Console
-from run import BUILD, PICTURES, STOP_TIMEOUT_S, address_of
+from run import BUILD, PICTURES, STOP_TIMEOUT_S, address_of, run
 
 from apigpu_client import VideoClient
 from apigpu_client.cli.display import Display
@@ -31,10 +32,15 @@ class Service:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        # The demo may be ended while a thread is about to start the process again.
+        self._one_at_a_time = threading.Lock()
+        self._is_over = False
 
     def start(self) -> None:
         log_path = DATA / "service.log"
-        with log_path.open("a") as log:
+        with log_path.open("a") as log, self._one_at_a_time:
+            if self._is_over:
+                return
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "orchestrator"],
                 stdout=subprocess.PIPE,
@@ -55,6 +61,8 @@ class Service:
         self.process.wait()
 
     def stop(self) -> None:
+        with self._one_at_a_time:
+            self._is_over = True
         self.process.terminate()
         try:
             self.process.wait(STOP_TIMEOUT_S)
@@ -68,8 +76,8 @@ async def main() -> int:
     console = Console()
     service = Service()
     console.print("Starting the service and its worker ...")
-    service.start()
     try:
+        service.start()
         job = await follow(service, console)
     finally:
         service.stop()
@@ -105,4 +113,4 @@ async def kill_and_start(service: Service, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(asyncio.run(main()))
+    run(lambda: asyncio.run(main()))

@@ -6,13 +6,15 @@ import json
 import os
 import selectors
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 import av
 import contact_sheet
@@ -130,8 +132,14 @@ def main() -> None:
         print(f"  {path.relative_to(DEMO.parent)}")
 
 
-if __name__ == "__main__":
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Run a demo. SIGTERM ends it as Ctrl-C does: nothing that it has started is left."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        main()
+        sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    run(main)
