@@ -20,7 +20,7 @@ from apigpu.video.v1.job_pb2 import Heartbeat, JobEvent
 from apigpu_common.errors import NotFound, Unavailable
 from orchestrator import metrics
 from orchestrator.boards import Boards
-from orchestrator.jobs.coalesce import coalesce
+from orchestrator.jobs.coalesce import coalesce, from_store
 from orchestrator.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -198,6 +198,7 @@ class _Watcher:
         events = self._channel.after(self._after)
         if not events and self._must_read():
             events = await self._store.events_after(self._job_id, self._after, _READ_EVENTS)
+            events = from_store(events, self._after)
         if events:
             if self._up_to_date and len(events) > _BEHIND:
                 events = coalesce(events)

@@ -1,7 +1,8 @@
 """The job state machine: every change of a job happens here, and each change is an event.
 
 What may follow what stands in `states`; whatever is not allowed there changes nothing.
-Pure: the caller gives the time and stores what comes back.
+Pure: the caller gives the time and stores what comes back. What comes later is never older:
+a clock that was set back, or is behind another replica's, stands still until it has caught up.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from orchestrator.jobs.states import ItemCause, JobCause
 
 def is_final(job: Job) -> bool:
     return states.JOB.is_final(job.state)
+
+
+def is_over(job: Job) -> bool:
+    """Whether nobody shall work on it any more."""
+    return job.state == Job.CANCELLING or is_final(job)
 
 
 def item_ids(spec: Job) -> list[str]:
@@ -68,6 +74,7 @@ class JobMachine:
     ) -> JobMachine:
         job.name, job.state = name, states.JOB.initial
         job.create_time.CopyFrom(_timestamp(now))
+        job.update_time.CopyFrom(job.create_time)
         job.trace_parent = trace_parent
         job.progress.stage = job_pb2.STAGE_QUEUED
         for index, item_id in enumerate(item_ids(job)):
@@ -112,7 +119,7 @@ class JobMachine:
         if is_final(self.job) or self._attempt(attempt_id) is not None:
             return
         attempt = self.job.attempts.add(id=attempt_id, item_ids=item_ids, backend=backend)
-        attempt.create_time.CopyFrom(_timestamp(now))
+        attempt.create_time.CopyFrom(self._time(now))
         self._attempt_changed(attempt, now)
 
     def attempt_told(self, attempt_id: str, facts: Attempt, now: datetime) -> None:
@@ -134,7 +141,7 @@ class JobMachine:
         attempt = self._open_attempt(attempt_id)
         if attempt is None:
             return
-        attempt.end_time.CopyFrom(_timestamp(now))
+        attempt.end_time.CopyFrom(self._time(now))
         attempt.handed_over = handed_over
         if error is not None:
             attempt.error.CopyFrom(error)
@@ -171,10 +178,10 @@ class JobMachine:
             attempt.MergeFrom(facts or Attempt())
             attempt.worker_id = worker_id
             if not attempt.HasField("start_time"):
-                attempt.start_time.CopyFrom(_timestamp(now))
+                attempt.start_time.CopyFrom(self._time(now))
             self._attempt_changed(attempt, now)
         if states.JOB.follow(self.job.state, JobCause.BEGUN) is not None:
-            self.job.start_time.CopyFrom(_timestamp(now))
+            self.job.start_time.CopyFrom(self._time(now))
             self._move(JobCause.BEGUN, now)
 
     # What an attempt tells counts while the attempt is open: others may be at its items since.
@@ -304,13 +311,13 @@ class JobMachine:
             self.job.error.CopyFrom(first.error)
         self.job.stats.CopyFrom(stats.of(self.job))
         self.job.state = after
-        self.job.end_time.CopyFrom(_timestamp(now))
+        self.job.end_time.CopyFrom(self._time(now))
         self.job.progress.CopyFrom(rollup.roll_up(self.job, elapsed_s=0.0))
         _stop_clock(self.job.progress)
         self._event(now).finished.CopyFrom(self.job)
 
     def _item_changed(self, item: Item, now: datetime) -> None:
-        elapsed_s = now.timestamp() - _seconds(self.job.start_time)
+        elapsed_s = _seconds(self._time(now)) - _seconds(self.job.start_time)
         self.job.item_counts.CopyFrom(rollup.count(self.job))
         self.job.progress.CopyFrom(rollup.roll_up(self.job, elapsed_s, self._expected_s))
         self._event(now).item.CopyFrom(item)
@@ -324,12 +331,18 @@ class JobMachine:
                 self.job.progress.stage = job_pb2.STAGE_STARTING
             self._event(now).state_changed.previous_state = previous
 
+    def _time(self, now: datetime) -> timestamp_pb2.Timestamp:
+        told = _timestamp(now)
+        latest = self.job.update_time
+        return latest if told.ToNanoseconds() < latest.ToNanoseconds() else told
+
     def _event(self, now: datetime) -> JobEvent:
         self.job.last_sequence += 1
+        self.job.update_time.CopyFrom(self._time(now))
         event = JobEvent(
             job=self.job.name,
             sequence=self.job.last_sequence,
-            event_time=_timestamp(now),
+            event_time=self.job.update_time,
             state=self.job.state,
             progress=self.job.progress,
         )

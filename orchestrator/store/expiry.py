@@ -1,6 +1,11 @@
-"""What has been kept for long enough: found and removed in bounded steps."""
+"""What has been kept for long enough: found and removed in bounded steps.
+
+Long enough by the store's clock and by our own: one of them may have been set.
+"""
 
 from __future__ import annotations
+
+import time
 
 from orchestrator.store.database import Connection, Database
 from orchestrator.store.events import Kind
@@ -19,9 +24,10 @@ class Expiry:
 
         async def work(db: Connection) -> list[tuple[float, str]]:
             rows = await db.fetch_all(
-                "SELECT end_time, id FROM jobs WHERE end_time < clock() - ?"
+                "SELECT end_time, id FROM jobs WHERE end_time < clock() - ? AND end_time < ?"
                 " AND (end_time, id) > (?, ?) ORDER BY end_time, id LIMIT ?",
                 older_than_s,
+                time.time() - older_than_s,
                 *after,
                 limit,
             )
@@ -52,10 +58,12 @@ class Expiry:
         async def work(db: Connection) -> list[StoredFile]:
             return await forget_files(
                 db,
-                "id IN (SELECT id FROM files WHERE job_id IS NULL AND create_time < clock() - ?"
+                "id IN (SELECT id FROM files WHERE job_id IS NULL"
+                " AND create_time < clock() - ? AND create_time < ?"
                 " AND NOT EXISTS (SELECT 1 FROM job_files WHERE job_files.file_id = files.id)"
                 " ORDER BY create_time LIMIT ?)",
                 older_than_s,
+                time.time() - older_than_s,
                 limit,
             )
 

@@ -225,3 +225,17 @@ def test_heartbeats_may_not_come_faster_than_the_contract_allows() -> None:
     request = video_service_pb2.WatchJobRequest(name="jobs/1", heartbeat_interval=seconds(0.5))
     with pytest.raises(protovalidate.ValidationError):
         protovalidate.validate(request)
+
+
+async def test_whoever_asks_for_a_story_that_is_gone_is_told_so(book: Book) -> None:
+    await book.progress(40)
+    await book.succeed("a")
+    await book.succeed("b")
+    whole = [event async for event in book.watch()]
+    await book.store.trim_story(JOB, 500)
+    for after in range(len(whole) + 1):
+        (last,) = [event async for event in book.watch(after)]
+        assert last.sequence == whole[-1].sequence
+        assert last.skipped == max(0, len(whole) - 1 - after)
+        last.skipped = 0
+        assert last == whole[-1]

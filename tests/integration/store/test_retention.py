@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from apigpu.video.v1.job_pb2 import Job, Output
 from google.rpc import status_pb2
 
@@ -100,6 +102,31 @@ async def test_an_upload_stays_as_long_as_a_job_needs_it(store: Store, tmp_path:
     await store.delete_job(new.id)
     await retention.sweep()
     assert await store.missing_files(["used", "new"], DEFAULT_OWNER) == {"used"}
+
+
+async def test_nothing_goes_because_a_single_clock_says_so(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = storage_in(tmp_path / "files")
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    job = await ended_job(store, storage, an_hour_ago)
+    await store.add_file(StoredFile("upload", "a.jpg", 5, "", an_hour_ago))
+
+    async def sweep(seconds: float) -> bool:
+        """Whether anything of the two is left."""
+        await Retention(store, storage, keep(keep_jobs_s=seconds, keep_uploads_s=seconds)).sweep()
+        missing = await store.missing_files(["upload"], DEFAULT_OWNER)
+        kept = await store.get_job(job.id) is not None
+        assert kept != bool(missing)
+        return kept
+
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 86400)
+    assert await sweep(7200), "our clock is ahead of the store's"
+    monkeypatch.setattr(time, "time", lambda: now - 86400)
+    assert await sweep(1800), "the store's clock is ahead of ours"
+    monkeypatch.undo()
+    assert not await sweep(1800)
 
 
 async def test_bytes_go_even_if_he_who_forgot_the_file_died(store: Store, tmp_path: Path) -> None:

@@ -182,6 +182,7 @@ class Job(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     STATS_FIELD_NUMBER: _builtins.int
@@ -264,6 +265,12 @@ class Job(_message.Message):
         """When it reached its final state. Unset before."""
 
     @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last changed: the time of its newest event. The times of a job's story never
+        go back, whatever happens to clocks.
+        """
+
+    @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
         """Every try that was made to have a part of the job done, oldest first: who did it,
         when, and why it broke.
@@ -310,6 +317,7 @@ class Job(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
         last_sequence: _builtins.int = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
         stats: Global___JobStats | None = ...,
@@ -322,9 +330,9 @@ class Job(_message.Message):
         item_counts: Global___ItemCounts | None = ...,
         trace_parent: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_priority", b"_priority", "add_audio", b"add_audio", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "max_cost_micros", b"max_cost_micros", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "stats", b"stats", "webhook", b"webhook"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_priority", b"_priority", "add_audio", b"add_audio", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "max_cost_micros", b"max_cost_micros", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "stats", b"stats", "update_time", b"update_time", "webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_priority", b"_priority", "add_audio", b"add_audio", "attempts", b"attempts", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "items", b"items", "labels", b"labels", "last_sequence", b"last_sequence", "max_cost_micros", b"max_cost_micros", "name", b"name", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "retry_of", b"retry_of", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "state", b"state", "stats", b"stats", "trace_parent", b"trace_parent", "webhook", b"webhook"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_priority", b"_priority", "add_audio", b"add_audio", "attempts", b"attempts", "caption", b"caption", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "images_to_videos", b"images_to_videos", "item_counts", b"item_counts", "items", b"items", "labels", b"labels", "last_sequence", b"last_sequence", "max_cost_micros", b"max_cost_micros", "name", b"name", "operation", b"operation", "priority", b"priority", "progress", b"progress", "queue_time_limit", b"queue_time_limit", "retry_of", b"retry_of", "run_time_limit", b"run_time_limit", "start_time", b"start_time", "state", b"state", "stats", b"stats", "trace_parent", b"trace_parent", "update_time", b"update_time", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_micros: _TypeAlias = _typing.Literal["max_cost_micros"]  # noqa: Y015
     _WhichOneofArgType__max_cost_micros: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros"]  # noqa: Y015
@@ -1065,9 +1073,11 @@ class JobEvent(_message.Message):
     state: Global___Job.State.ValueType
     """The job's state after this event."""
     skipped: _builtins.int
-    """How many entries right before this one were spared a watcher that reads more slowly
-    than they come: only ever progress of items, with newer progress of the same item
-    following. They can be had again with a WatchJob from before them.
+    """How many entries right before this one were left out of this stream. While a job runs:
+    progress of items, with newer progress of the same item following, which a watcher is
+    spared that reads more slowly than they come; they can be had again with a WatchJob from
+    before them. Before `finished`: the story of a job that ended so long ago that only its
+    end is kept (APIGPU_KEEP_EVENTS_S).
     """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from apigpu.video.v1.job_pb2 import Attempt, Item, Job, JobEvent, Output, Progress
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -30,6 +31,7 @@ from orchestrator.jobs.states import ITEM, JOB, attempt_state
 from orchestrator.jobs.tasks import RetryPolicy, next_attempt
 from tests.requests import pictures
 
+TIMES = ("create_time", "start_time", "end_time")
 ERROR = status_pb2.Status(code=14, message="broke")
 TASKS = {"t": ["a", "b"], "u": ["c"]}
 POLICY = RetryPolicy(max_attempts=3)
@@ -146,6 +148,10 @@ class Story(RuleBasedStateMachine):
         self.now += timedelta(hours=hours)
         self.step(lambda m: m.expire(self.now))
 
+    @rule(hours=st.sampled_from([-5.0, -0.01, 5.0]))
+    def somebody_sets_the_clock(self, hours: float) -> None:
+        self.now += timedelta(hours=hours)
+
     @precondition(lambda self: is_final(self.job) and self.job.state != Job.SUCCEEDED)
     @rule(old=consumes(attempts))
     def retry(self, old: str) -> None:
@@ -217,6 +223,15 @@ class Story(RuleBasedStateMachine):
         ends = [event for event in self.events if event.HasField("finished")]
         assert len(ends) == is_final(self.job)
         assert all(end is self.events[-1] and end.finished == self.job for end in ends)
+
+    @invariant()
+    def what_comes_later_is_not_older(self) -> None:
+        times = [event.event_time.ToNanoseconds() for event in self.events]
+        assert times == sorted(times)
+        assert self.job.update_time == self.events[-1].event_time
+        for told in (self.job, *self.job.attempts):
+            known = [getattr(told, name) for name in TIMES if told.HasField(name)]
+            assert known == sorted(known, key=Timestamp.ToNanoseconds)
 
     @invariant()
     def every_change_of_state_was_allowed(self) -> None:
