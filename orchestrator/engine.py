@@ -21,7 +21,7 @@ from orchestrator.dispatch.base import Dispatcher
 from orchestrator.files.places import Places
 from orchestrator.files.storage import FileStorage
 from orchestrator.jobs.filters import Compare, Filter
-from orchestrator.jobs.machine import JobMachine, is_final
+from orchestrator.jobs.machine import JobMachine, is_final, is_over
 from orchestrator.jobs.orders import NEWEST_FIRST, Order, Place
 from orchestrator.jobs.tasks import RetryPolicy
 from orchestrator.ledger import Ledger
@@ -80,7 +80,6 @@ class Engine:
         self._runner = TaskRunner(
             store.patient(),
             self._ledger.patient(),
-            storage,
             dispatcher,
             places,
             RetryPolicy(settings.max_attempts),
@@ -91,6 +90,8 @@ class Engine:
         self._outage_over_at = 0.0
         self._wake = asyncio.Event()
         store.when_tasks_are_free(lambda _: self._wake.set())
+        # What is not heard of is noticed when the lease is renewed.
+        store.when_jobs_are_over(self._stop_tasks)
         self._stopping = False
         self._loops: list[asyncio.Task[None]] = []
 
@@ -114,7 +115,7 @@ class Engine:
             job = await self._ledger.get(job_id)
         except NotFound:
             return False
-        return JobMachine(job).is_open(attempt_id) and job.state != Job.CANCELLING
+        return JobMachine(job).is_open(attempt_id) and not is_over(job)
 
     async def get(self, job_id: str) -> Job:
         return await self._ledger.get(job_id)
@@ -215,7 +216,7 @@ class Engine:
     async def _do(self, task: Task) -> None:
         try:
             job = await self._ledger.get(task.job_id)
-            if job.state == Job.CANCELLING or is_final(job):
+            if is_over(job):
                 await self._end_cancelled(task)
             else:
                 await self._runner.run(task, self._holder)
@@ -279,7 +280,7 @@ class Engine:
                 running.work.cancel()
         for job_id in {running.task.job_id for running in mine.values()}:
             job = await self._ledger.get(job_id)
-            if job.state == Job.CANCELLING or is_final(job):
+            if is_over(job):
                 self._stop_tasks(job_id)
 
     async def _keep_time_limits(self) -> None:

@@ -6,11 +6,8 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
-from apigpu.video.v1 import operations_pb2
-from apigpu.video.v1.job_pb2 import Attempt, Job, Output, Progress
+from apigpu.video.v1.job_pb2 import Attempt, Job
 from apigpu.worker.v1 import worker_service_pb2 as worker
 from google.rpc import status_pb2
 from opentelemetry import trace
@@ -19,16 +16,17 @@ from apigpu_common.errors import InternalError, ServiceError, Unavailable, is_re
 from apigpu_common.logs import about
 from apigpu_common.telemetry import context_of, trace_parent
 from orchestrator import budget, ids
+from orchestrator.attempts import OpenAttempt
 from orchestrator.budget import BudgetExceeded
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.files.places import Places
-from orchestrator.files.storage import FileStorage, Written
-from orchestrator.jobs import blame, limits, naming, sources
+from orchestrator.jobs import limits, sources
 from orchestrator.jobs.effort import item_efforts_s
 from orchestrator.jobs.machine import JobMachine
 from orchestrator.jobs.tasks import RetryPolicy, next_attempt
 from orchestrator.ledger import Ledger
-from orchestrator.store.records import DEFAULT_OWNER, StoredFile, Task
+from orchestrator.results import Results, source_video
+from orchestrator.store.records import Task
 from orchestrator.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -39,23 +37,6 @@ _TRACER = trace.get_tracer("apigpu")
 _PROGRESS_INTERVAL_S = 0.2
 
 
-@dataclass
-class _Attempt:
-    """One try at a task: where its results go, and what it has told so far."""
-
-    id: str
-    number: int
-    record: Attempt
-    task: Task
-    job: Job
-    file_ids: dict[str, str]  # by item id
-    last_sequences: dict[str, int] = field(default_factory=dict)  # by run
-    pending: dict[str, Progress] = field(default_factory=dict)
-    flushed_at: float = 0.0
-    # Why items are not done, where another attempt may help.
-    broken: dict[str, status_pb2.Status] = field(default_factory=dict)
-
-
 class TaskRunner:
     """Runs claimed tasks, each to its end or to a place where another attempt goes on."""
 
@@ -63,7 +44,6 @@ class TaskRunner:
         self,
         store: Store,
         ledger: Ledger,
-        storage: FileStorage,
         dispatcher: Dispatcher,
         places: Places,
         retry: RetryPolicy,
@@ -71,9 +51,9 @@ class TaskRunner:
     ) -> None:
         self._store = store
         self._ledger = ledger
-        self._storage = storage
         self._dispatcher = dispatcher
         self._places = places
+        self._results = Results(store, ledger, places)
         self._retry = retry
         self._time_limit_s = time_limit_s
 
@@ -89,7 +69,7 @@ class TaskRunner:
         item_ids = machine.unfinished(task.item_ids)
         following = next_attempt(task.id, machine.attempts(task.id))
         record = following.record
-        attempt = _Attempt(
+        attempt = OpenAttempt(
             record.id,
             following.number,
             record,
@@ -109,7 +89,7 @@ class TaskRunner:
             await self._begin(attempt)
         await self._settle(attempt, holder, await self._attempt(attempt))
 
-    def _check(self, attempt: _Attempt) -> None:
+    def _check(self, attempt: OpenAttempt) -> None:
         """Raise ServiceError where there is to be no further attempt."""
         if attempt.number > self._retry.max_attempts:
             # Whoever had it died each time without a word.
@@ -143,7 +123,7 @@ class TaskRunner:
             if not attempt.HasField("end_time") and self._goes_on(attempt):
                 await self._dispatcher.cancel(attempt)
 
-    async def _begin(self, attempt: _Attempt) -> None:
+    async def _begin(self, attempt: OpenAttempt) -> None:
         """On the record before it is dispatched: what dies later is known to have been."""
         await self._ledger.step(
             attempt.task.job_id,
@@ -167,7 +147,7 @@ class TaskRunner:
             ),
         )
 
-    async def _attempt(self, attempt: _Attempt) -> status_pb2.Status:
+    async def _attempt(self, attempt: OpenAttempt) -> status_pb2.Status:
         """Dispatch and follow; returns why items without a result have none."""
         try:
             with self._span(attempt):
@@ -191,7 +171,7 @@ class TaskRunner:
             ).to_status()
         return InternalError("RESULT_MISSING", "The worker did not give a result.").to_status()
 
-    def _span(self, attempt: _Attempt) -> AbstractContextManager[object]:
+    def _span(self, attempt: OpenAttempt) -> AbstractContextManager[object]:
         """The attempt in its job's trace."""
         job = attempt.job
         attributes: dict[str, str | int] = {
@@ -203,7 +183,7 @@ class TaskRunner:
         parent = context_of(job.trace_parent)
         return _TRACER.start_as_current_span("attempt", parent, attributes=attributes)
 
-    async def _request(self, attempt: _Attempt) -> worker.Task:
+    async def _request(self, attempt: OpenAttempt) -> worker.Task:
         job, task = attempt.job, attempt.task
         request = worker.Task(id=task.id, attempt_id=attempt.id, job=job.name)
         request.trace_parent = trace_parent()
@@ -228,22 +208,22 @@ class TaskRunner:
                 request.files[source.file].CopyFrom(location)
         return request
 
-    async def _run_limit_s(self, attempt: _Attempt) -> float:
+    async def _run_limit_s(self, attempt: OpenAttempt) -> float:
         job = attempt.job
-        video = await self._video(job)
+        video = await source_video(self._store, job)
         efforts_s = item_efforts_s(job, video.size_bytes if video else None)
         if efforts_s is not None:
             pairs = zip(job.items, efforts_s, strict=True)
             efforts_s = [effort_s for item, effort_s in pairs if item.id in attempt.file_ids]
         return limits.run_limit_s(efforts_s, self._time_limit_s)
 
-    async def _learn(self, attempt: _Attempt, facts: Attempt) -> None:
+    async def _learn(self, attempt: OpenAttempt, facts: Attempt) -> None:
         await self._ledger.step(
             attempt.task.job_id,
             lambda machine, at: machine.attempt_told(attempt.id, facts, at),
         )
 
-    async def _apply(self, attempt: _Attempt, event: worker.TaskEvent) -> None:
+    async def _apply(self, attempt: OpenAttempt, event: worker.TaskEvent) -> None:
         last_sequence = attempt.last_sequences.get(event.run_id, 0)
         if event.attempt_id != attempt.id or event.sequence <= last_sequence:
             return  # of another attempt, or seen before
@@ -258,10 +238,10 @@ class TaskRunner:
         elif kind == "progress":
             await self._progress(attempt, event.progress)
         elif kind == "result":
-            await self._result(attempt, event.result)
+            await self._results.take(attempt, event.result)
         elif kind == "finished":
             for result in event.finished.results:
-                await self._result(attempt, result)
+                await self._results.take(attempt, result)
 
     def _facts(self, started: worker.TaskStarted) -> Attempt:
         """What a worker tells of itself, and its price."""
@@ -273,7 +253,7 @@ class TaskRunner:
             facts.price_micros_per_second = price
         return facts
 
-    async def _progress(self, attempt: _Attempt, told: worker.ItemProgress) -> None:
+    async def _progress(self, attempt: OpenAttempt, told: worker.ItemProgress) -> None:
         known = attempt.pending.get(told.item_id)
         attempt.pending[told.item_id] = told.progress
         now = time.monotonic()
@@ -286,74 +266,13 @@ class TaskRunner:
                 lambda machine, at: machine.items_progressed(attempt.id, pending, at),
             )
 
-    async def _result(self, attempt: _Attempt, result: worker.ItemResult) -> None:
-        item_id = result.item_id
-        if item_id not in attempt.file_ids:
-            return
-        attempt.pending.pop(item_id, None)
-        error = result.error
-        if result.HasField("output"):
-            key = await self._accept(attempt, item_id, result.output)
-            if key is not None:
-                await self._succeed(attempt, item_id, result.output, key)
-                return
-            error = InternalError(
-                "RESULT_MISSING", "The result did not arrive whole.", retryable=True
-            ).to_status()
-        if is_retryable(error):
-            attempt.broken[item_id] = error
-        else:
-            await self._fail(attempt, item_id, error)
-
-    async def _accept(self, attempt: _Attempt, item_id: str, told: Output) -> str | None:
-        """Where the result lies now; None if what arrived is not what the worker measured."""
-        job_id = attempt.task.job_id
-        values = {
-            "owner": await self._store.owner_of_job(job_id) or DEFAULT_OWNER,
-            "job": job_id,
-            "item": item_id,
-            "filename": await self._filename(attempt.job, item_id),
-            "date": attempt.job.create_time.ToDatetime().date().isoformat(),
-        }
-        measured = Written(told.size_bytes, told.sha256)
-        return await self._places.accept(attempt.file_ids[item_id], measured, values)
-
-    async def _succeed(self, attempt: _Attempt, item_id: str, output: Output, key: str) -> None:
-        file_id = attempt.file_ids.pop(item_id)
-        told = Output()
-        told.CopyFrom(output)
-        told.file = ids.file_name(file_id)
-        told.filename = await self._filename(attempt.job, item_id)
-        file = StoredFile(
-            id=file_id,
-            filename=told.filename,
-            size_bytes=told.size_bytes,
-            sha256=told.sha256,
-            create_time=datetime.now(UTC),
-            job_id=attempt.task.job_id,
-            key=key,
-        )
-        await self._ledger.step(
-            attempt.task.job_id,
-            lambda machine, at: machine.item_succeeded(attempt.id, item_id, told, at),
-            [file],
-        )
-
-    async def _fail(self, attempt: _Attempt, item_id: str, error: status_pb2.Status) -> None:
-        attempt.file_ids.pop(item_id)
-        told = _blame(attempt, item_id, error)
-        await self._ledger.step(
-            attempt.task.job_id,
-            lambda machine, at: machine.item_failed(attempt.id, item_id, told, at),
-        )
-
-    async def _settle(self, attempt: _Attempt, holder: str, failure: status_pb2.Status) -> None:
+    async def _settle(self, attempt: OpenAttempt, holder: str, failure: status_pb2.Status) -> None:
         """Queue what is left for another attempt, or fail it where there is none."""
         task = attempt.task
         left = {item_id: attempt.broken.get(item_id, failure) for item_id in attempt.file_ids}
         delay_s = self._retry.backoff_s(attempt.number)
         again = [i for i, e in left.items() if is_retryable(e) and delay_s is not None]
-        failed = {i: _blame(attempt, i, e) for i, e in left.items() if i not in again}
+        failed = {i: attempt.blaming(i, e) for i, e in left.items() if i not in again}
         error = next(iter(left.values()), None)
         await self._ledger.step(
             task.job_id,
@@ -377,19 +296,3 @@ class TaskRunner:
             if not self._goes_on(attempt):
                 await self._end(task.job_id, attempt.id, None, handed_over=True)
         await self._store.requeue_task(holder, task.id, 0.0)
-
-    async def _filename(self, job: Job, item_id: str) -> str:
-        video = await self._video(job)
-        return naming.output_filename(job, item_id, video.filename if video else "")
-
-    async def _video(self, job: Job) -> StoredFile | None:
-        """The source video, where it was uploaded."""
-        operation = job.WhichOneof("operation")
-        source = getattr(getattr(job, operation or ""), "video", operations_pb2.MediaSource())
-        return await self._store.get_file(ids.id_of(source.file)) if source.file else None
-
-
-def _blame(attempt: _Attempt, item_id: str, error: status_pb2.Status) -> status_pb2.Status:
-    """The error of an item, about the request as the caller wrote it."""
-    index = next(item.index for item in attempt.job.items if item.id == item_id)
-    return blame.in_request(error, index)

@@ -39,6 +39,7 @@ from orchestrator.interceptors.pace import PaceInterceptor
 from orchestrator.interceptors.serialise import SerialiseOnceInterceptor
 from orchestrator.key_service import KeyService
 from orchestrator.keys import Authenticator
+from orchestrator.presence import Presence
 from orchestrator.retention import Retention
 from orchestrator.service import VideoService
 from orchestrator.settings import Settings
@@ -84,6 +85,8 @@ class Orchestrator:
         store = store_at(settings.database_url.get_secret_value(), settings.data_dir)
         alone = not settings.database_url.get_secret_value()
         instance = self._stack.enter_context(take_instance(settings.data_dir, alone=alone))
+        holder = new_holder(instance)
+        store.stand_for(holder)
         await store.open()
         self._stack.push_async_callback(store.close)
         authenticator = Authenticator(settings.x_api_key.get_secret_value(), store)
@@ -101,9 +104,7 @@ class Orchestrator:
             open_files(settings, own_url=http.url, shares_disk=dispatcher.shares_disk)
         )
         hub = WatchHub(store)
-        engine = Engine(
-            settings, store, files.storage, dispatcher, hub, files.places, new_holder(instance)
-        )
+        engine = Engine(settings, store, files.storage, dispatcher, hub, files.places, holder)
         uploads = Uploads(store, files.storage, files.spool)
         service = VideoService(
             settings, engine, store, files.storage, uploads, files.links, dispatcher
@@ -122,6 +123,8 @@ class Orchestrator:
         if is_measured(settings.metrics_listen):
             await self._stack.enter_async_context(census(store))
         hub.start()
+        if not alone:
+            await self._stack.enter_async_context(Presence(store))
         await self._stack.enter_async_context(Retention(store, files.storage, settings))
         engine.start()
         self._stack.push_async_callback(engine.stop, settings.grace_s)

@@ -7,7 +7,7 @@ seconds since 1970.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from google.rpc import code_pb2
@@ -77,6 +77,14 @@ class Database(Protocol):
 
     def tell(self, topic: str, about: str) -> None:
         """Tell the other processes that have this database open, soon."""
+        ...
+
+    def stand_for(self, name: str) -> None:
+        """Be seen by other processes under `name` as long as this one lives. Before `open`."""
+        ...
+
+    async def absent(self, names: Collection[str]) -> set[str]:
+        """Those of the other processes that are surely not seen now."""
         ...
 
     async def tidy(self) -> None:

@@ -1,6 +1,7 @@
-"""What other processes have done to a shared database: told by PostgreSQL's LISTEN and NOTIFY.
+"""What other processes have done to a shared database: told by PostgreSQL's LISTEN and NOTIFY;
+and whether they are still there: each has a lock that goes with its connection.
 
-A hint that makes waiting short, and no more: one that is lost costs a poll's interval.
+Hints that make waiting short, and no more: one that is lost costs a poll's interval or a lease.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ import asyncpg
 log = logging.getLogger(__name__)
 
 _CHANNEL: Final = "apigpu"
+_PRESENCE: Final = zlib.crc32(b"apigpu presence") >> 1  # the class of the locks that show it
 _MAX_PENDING: Final = 10_000  # beyond that "" is told: anything may have changed
 _MAX_TOLD: Final = 150  # in one notification, whose limit is 8000 bytes
 _PING_S: Final = 10.0  # how soon a connection that died without a word is noticed
@@ -37,10 +40,15 @@ class Feed:
         self._subscribers: list[tuple[str, Subscriber]] = []
         self._pending: dict[Hint, None] = {}  # in order, each once
         self._wake = asyncio.Event()
+        self._connected = asyncio.Event()
+        self._name = ""
         self._running: asyncio.Task[None] | None = None
 
-    def open(self) -> None:
+    async def open(self) -> None:
+        """Returns when it is connected; or soon, where that takes long."""
         self._running = asyncio.create_task(self._run())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._connected.wait(), _TIMEOUT_S)
 
     async def close(self) -> None:
         if self._running is not None:
@@ -50,6 +58,22 @@ class Feed:
 
     def subscribe(self, topic: str, subscriber: Subscriber) -> None:
         self._subscribers.append((topic, subscriber))
+
+    def stand_for(self, name: str) -> None:
+        self._name = name
+
+    async def absent(self, connection: Any, names: Collection[str]) -> set[str]:
+        """Those of `names` that nobody stands for. None where we do not see ourselves."""
+        rows = await connection.fetch(
+            "SELECT objid::bigint AS key FROM pg_locks WHERE locktype = 'advisory'"
+            " AND classid = $1 AND objsubid = 2 AND database ="
+            " (SELECT oid FROM pg_database WHERE datname = current_database())",
+            _PRESENCE,
+        )
+        seen = {row["key"] for row in rows}
+        if _key(self._name) not in seen:
+            return set()
+        return {name for name in names if _key(name) not in seen}
 
     def tell(self, topic: str, about: str) -> None:
         """Tell the other processes, soon. Never waits."""
@@ -73,7 +97,11 @@ class Feed:
         try:
             await connection.add_listener(_CHANNEL, self._heard)
             connection.add_termination_listener(lambda _: self._wake.set())
+            # Shared: a connection of ours that is dying may have it still.
+            key = int.from_bytes(_key(self._name).to_bytes(4), signed=True)
+            await connection.execute("SELECT pg_advisory_lock_shared($1, $2)", _PRESENCE, key)
             self._missed_some()
+            self._connected.set()
             while True:
                 await self._send(connection)
                 with suppress(TimeoutError):
@@ -106,3 +134,8 @@ class Feed:
         for wanted, subscriber in self._subscribers:
             if wanted == topic:
                 subscriber(about)
+
+
+def _key(name: str) -> int:
+    """As an object id: 32 bits without a sign."""
+    return zlib.crc32(name.encode())

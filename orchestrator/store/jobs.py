@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from orchestrator.jobs.filters import Filter
+from orchestrator.jobs.machine import is_over
 from orchestrator.jobs.orders import Order, Place
 from orchestrator.store import filter_sql
 from orchestrator.store.database import Connection, Database, Value, marks
@@ -27,6 +28,7 @@ from orchestrator.store.records import (
 from orchestrator.store.tasks import TASKS, insert_tasks
 
 JOBS = "jobs"  # the topic of changed and deleted jobs, by id
+OVER = "over"  # of jobs that nobody shall work on any more, by id
 _DEFAULT_PRIORITY = 50
 # What is read out of the job to find it by; changes with it.
 _COLUMNS = ("state", "start_time", "end_time", "deadline", "last_sequence", "body")
@@ -172,6 +174,8 @@ class Jobs:
 
         await self._db.write(work)
         self._db.tell(JOBS, change.job_id)
+        if is_over(change.job):
+            self._db.tell(OVER, change.job_id)
 
     async def delete_job(self, job_id: str) -> list[StoredFile]:
         """Remove a job with its events and tasks. Returns its files, removed as well; those

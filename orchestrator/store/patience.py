@@ -28,6 +28,8 @@ class PatientDatabase:
         self._patience_s = patience_s
         self.subscribe = db.subscribe
         self.tell = db.tell
+        self.stand_for = db.stand_for
+        self.absent = db.absent
         self.open = db.open
         self.close = db.close
         self.tidy = db.tidy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from itertools import count
@@ -83,7 +83,7 @@ class PostgresDatabase:
             statement_cache_size=_CACHED_STATEMENTS,
             reset=_nothing_to_reset,
         )
-        self._feed.open()
+        await self._feed.open()
 
     async def close(self) -> None:
         await self._feed.close()
@@ -97,6 +97,13 @@ class PostgresDatabase:
 
     def tell(self, topic: str, about: str) -> None:
         self._feed.tell(topic, about)
+
+    def stand_for(self, name: str) -> None:
+        self._feed.stand_for(name)
+
+    async def absent(self, names: Collection[str]) -> set[str]:
+        async with self._connection() as connection:
+            return await self._feed.absent(connection.raw, names)
 
     async def tidy(self) -> None:
         """Autovacuum does it."""

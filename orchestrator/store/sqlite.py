@@ -13,7 +13,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,12 @@ class SqliteDatabase:
 
     def tell(self, topic: str, about: str) -> None:
         """There is no other process."""
+
+    def stand_for(self, name: str) -> None:
+        """There is no other process."""
+
+    async def absent(self, names: Collection[str]) -> set[str]:
+        return set()
 
     async def tidy(self) -> None:
         async def work(db: Connection) -> None:

@@ -9,7 +9,7 @@ from orchestrator.store.deliveries import Deliveries
 from orchestrator.store.events import Events
 from orchestrator.store.expiry import Expiry
 from orchestrator.store.files import Files
-from orchestrator.store.jobs import JOBS, Jobs
+from orchestrator.store.jobs import JOBS, OVER, Jobs
 from orchestrator.store.keys import Keys
 from orchestrator.store.patience import PatientDatabase
 from orchestrator.store.sqlite import SqliteDatabase
@@ -18,6 +18,10 @@ from orchestrator.store.tasks import TASKS, Tasks
 
 class Store(Jobs, Events, Tasks, Files, Keys, Deliveries, Expiry):
     """Jobs, their events and tasks, files, and keys, in one database."""
+
+    def stand_for(self, holder: str) -> None:
+        """Be seen by other replicas as `holder`. Before `open`."""
+        self._db.stand_for(holder)
 
     async def open(self) -> None:
         await self._db.open()
@@ -33,6 +37,10 @@ class Store(Jobs, Events, Tasks, Files, Keys, Deliveries, Expiry):
         """Call it with the id of each job that another process has changed or deleted, and
         with "" whenever some may have been missed."""
         self._db.subscribe(JOBS, callback)
+
+    def when_jobs_are_over(self, callback: Callable[[str], None]) -> None:
+        """The same for jobs that another process has cancelled or ended."""
+        self._db.subscribe(OVER, callback)
 
     def when_tasks_are_free(self, callback: Callable[[str], None]) -> None:
         """The same for tasks that may be claimed."""

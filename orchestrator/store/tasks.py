@@ -12,9 +12,7 @@ from orchestrator.store.records import Task
 
 TASKS = "tasks"  # the topic of tasks that have become free, by id of the job or task
 _NO_LIMIT = 2**31 - 1
-# No lease or pause is as long as this: one that seems to be was given by a clock that has been
-# set back since.
-_CLOCK_WAS_SET_S = 3600.0
+_LONGEST_PAUSE_S = 60.0  # between two attempts, and more
 
 
 # Every queue (priority and owner) is found by a step in an index, however many tasks are in it.
@@ -63,6 +61,7 @@ class Tasks:
         async def work(db: Connection) -> Task | None:
             await db.lock("claims")
             await _queue_what_is_due(db, take_over)
+            await _shorten(db, max(lease_s, _LONGEST_PAUSE_S))
             for level in await db.fetch_all(_PRIORITIES, TaskState.QUEUED, TaskState.QUEUED):
                 owner = await _owner_in_turn(db, level["priority"], max_per_owner or _NO_LIMIT)
                 if owner is not None:
@@ -105,18 +104,35 @@ class Tasks:
         await self._db.write(work)
         self._db.tell(TASKS, task_id)
 
-    async def free_leases(self, instance: str) -> int:
-        """Queue what earlier runs of `instance` held: they are over. Returns how many."""
+    async def free_leases(self, whose: str) -> int:
+        """Queue what a run of an instance held, or all of its runs: they are over. Returns how
+        many tasks that were."""
 
         async def work(db: Connection) -> int:
             return await db.execute(
-                "UPDATE tasks SET state = ?, holder = NULL WHERE state = ? AND holder LIKE ?",
+                "UPDATE tasks SET state = ?, holder = NULL"
+                " WHERE state = ? AND (holder = ? OR holder LIKE ?)",
                 TaskState.QUEUED,
                 TaskState.CLAIMED,
-                f"{instance}-%",
+                whose,
+                f"{whose}-%",
             )
 
-        return await self._db.write(work)
+        freed = await self._db.write(work)
+        if freed:
+            self._db.tell(TASKS, whose)
+        return freed
+
+    async def absent_holders(self) -> set[str]:
+        """Who holds tasks and is not there any more, as far as that can be seen."""
+
+        async def work(db: Connection) -> set[str]:
+            rows = await db.fetch_all(
+                "SELECT DISTINCT holder FROM tasks WHERE state = ?", TaskState.CLAIMED
+            )
+            return {row["holder"] for row in rows}
+
+        return await self._db.absent(await self._db.read(work))
 
     async def finish_task(self, holder: str, task_id: str) -> None:
         """Nothing of the task is left to do."""
@@ -177,12 +193,23 @@ async def insert_tasks(db: Connection, tasks: Sequence[Task], owner: str, priori
 async def _queue_what_is_due(db: Connection, take_over: bool) -> None:
     """Pauses that are over, and leases that have run out."""
     await db.execute(
-        "UPDATE tasks SET state = ?, holder = NULL WHERE state IN (?, ?)"
-        " AND (not_before <= clock() OR not_before > clock() + ?)",
+        "UPDATE tasks SET state = ?, holder = NULL WHERE state IN (?, ?) AND not_before <= clock()",
         TaskState.QUEUED,
         TaskState.CLAIMED if take_over else TaskState.WAITING,
         TaskState.WAITING,
-        _CLOCK_WAS_SET_S,
+    )
+
+
+async def _shorten(db: Connection, longest_s: float) -> None:
+    """No lease or pause is longer: one that seems to be was given by a clock that has been set
+    back since. From now on it lasts as long as any; who is alive renews it."""
+    await db.execute(
+        "UPDATE tasks SET not_before = clock() + ? WHERE state IN (?, ?)"
+        " AND not_before > clock() + ?",
+        longest_s,
+        TaskState.CLAIMED,
+        TaskState.WAITING,
+        longest_s,
     )
 
 

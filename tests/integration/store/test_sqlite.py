@@ -67,18 +67,25 @@ async def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path: Path) -
     await database.close()
 
 
-async def test_a_lease_from_before_the_clock_was_set_back_does_not_last_for_ever(
-    tmp_path: Path,
+@pytest.mark.parametrize("set_by_s", [-86400, -1200])
+async def test_a_clock_that_is_set_back_makes_no_lease_and_no_pause_longer(
+    set_by_s: float, tmp_path: Path
 ) -> None:
     now = 2_000_000_000.0
     database = SqliteDatabase(tmp_path / "x.sqlite3", lambda: now)
     await database.open()
     store = Store(database)
-    await add_job(store)
-    assert await store.claim_task("dead", LEASE_S) is not None
-    assert await store.claim_task("alive", LEASE_S) is None
-    now -= 86400
-    assert await store.claim_task("alive", LEASE_S) is not None
+    await add_job(store, tasks=3)
+    dead, pausing, alive = [await store.claim_task(name, LEASE_S) for name in ("d", "p", "a")]
+    assert dead is not None and pausing is not None and alive is not None
+    await store.requeue_task("p", pausing.id, 30)
+    now += set_by_s
+    assert await store.claim_task("next", LEASE_S) is None
+    now += LEASE_S - 1
+    assert await store.renew_leases("a", [alive.id], LEASE_S) == {alive.id}
+    now += 2
+    next_ones = [await store.claim_task("next", LEASE_S) for _ in range(3)]
+    assert next_ones == [dead, pausing, None]
     await database.close()
 
 
