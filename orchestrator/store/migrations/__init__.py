@@ -1,6 +1,6 @@
 """The schema and its history (Alembic). Written as plain SQL that every engine takes.
 
-There is only one direction: what goes back is the program (see revision 0007).
+There is only one direction: what goes back is the program (see revision 0008).
 """
 
 from __future__ import annotations

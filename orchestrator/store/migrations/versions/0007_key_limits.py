@@ -17,8 +17,3 @@ _COLUMNS = {
 def upgrade() -> None:
     for column, kind in _COLUMNS.items():
         op.execute(f"ALTER TABLE api_keys ADD COLUMN {column} {kind}")
-
-
-def downgrade() -> None:
-    for column in _COLUMNS:
-        op.execute(f"ALTER TABLE api_keys DROP COLUMN {column}")

@@ -7,10 +7,10 @@ one by one, and a release can be taken back. One that takes away what older prog
 
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 
 
 def upgrade() -> None:
     op.execute("CREATE TABLE compatibility (oldest TEXT NOT NULL)")
-    op.execute("INSERT INTO compatibility (oldest) VALUES ('0007')")
+    op.execute("INSERT INTO compatibility (oldest) VALUES ('0008')")
