@@ -40,11 +40,17 @@ class SecuritySettings(BaseSettings):
         description="What is accepted although others than this machine can connect: no-key,"
         " no-tls, separated by commas. no-tls is right behind a proxy that does TLS.",
     )
+    link_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="What links to files of the service itself are signed with, at least 32"
+        " characters. Default: made once, and kept in the database.",
+    )
     message_timeout_s: float = Field(
         default=60.0,
         gt=0,
         description="Longest wait for a caller's next message, in seconds. Over HTTP a body must"
-        " keep up 1 kB/s, measured over so many seconds; a head has at most 10 s.",
+        " keep up 1 kB/s, measured over so many seconds, and so must who reads our answer; a head"
+        " has at most 10 s, and as much a TLS handshake.",
     )
 
     @field_validator("keyless", "insecure", mode="before")
@@ -52,6 +58,13 @@ class SecuritySettings(BaseSettings):
     def _split_set(cls, value: object) -> object:
         if isinstance(value, str):
             return frozenset(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("link_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < 32:
+            raise ValueError("a key for links needs at least 32 characters")
         return value
 
     @field_validator("x_api_key")

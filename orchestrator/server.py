@@ -22,7 +22,7 @@ from apigpu_common import listening
 from apigpu_common.health import Health
 from apigpu_common.reflection import enable_reflection
 from apigpu_common.telemetry import is_measured
-from orchestrator import backend, exposure, ids, transport
+from orchestrator import backend, exposure, ids, own_keys, transport
 from orchestrator.census import census
 from orchestrator.engine import Engine
 from orchestrator.files.rooms import Files, open_files
@@ -48,7 +48,7 @@ from orchestrator.tls import Certificates, TlsFiles
 from orchestrator.uploads import Uploads
 from orchestrator.watch import WatchHub
 from orchestrator.webhook_service import WebhookService
-from orchestrator.webhooks import Webhooks, webhook_secrets
+from orchestrator.webhooks import Secrets, Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,12 @@ class Orchestrator:
         self._stack.push_async_callback(dispatcher.close)
         await dispatcher.open()
         files = await self._stack.enter_async_context(
-            open_files(settings, own_url=http.url, shares_disk=dispatcher.shares_disk)
+            open_files(
+                settings,
+                link_key=await own_keys.link_key(settings, store),
+                own_url=http.url,
+                shares_disk=dispatcher.shares_disk,
+            )
         )
         hub = WatchHub(store)
         engine = Engine(settings, store, files.storage, dispatcher, hub, files.places, holder)
@@ -114,7 +119,7 @@ class Orchestrator:
         await self._serve_http(http, service, shared, files, store, engine.wants)
         pace = PaceInterceptor(settings.message_timeout_s)
         keys = KeyService(store, authenticator)
-        secrets = webhook_secrets(settings, settings.data_dir)
+        secrets = Secrets(await own_keys.webhook_keys(settings, store))
         hooks = Webhooks(store, secrets, settings)
         await self._stack.enter_async_context(hooks.running())
         webhooks = WebhookService(store, secrets)

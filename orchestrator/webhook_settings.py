@@ -20,7 +20,7 @@ class WebhookSettings(BaseSettings):
         default=SecretStr(""),
         description="What the owners' webhook secrets are derived from, at least 32 characters; two"
         " of them, separated by a comma, while one is changed for the other: the first is the new"
-        " one. Several replicas need the same. Default: made once, in the data folder.",
+        " one. Default: made once, and kept in the database.",
     )
     webhook_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=(),

@@ -13,14 +13,12 @@ import random
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import aiohttp
 import yarl
 from standardwebhooks import Webhook
 
 from apigpu_common.guard import AddressRefused, guarded_socket
-from orchestrator.kept_key import kept_key
 from orchestrator.store.deliveries import DELIVERED, GIVEN_UP, PENDING, Deliveries
 from orchestrator.store.records import StoredDelivery
 from orchestrator.webhook_settings import WebhookSettings
@@ -50,12 +48,6 @@ class Secrets:
     def of(self, owner: str) -> list[str]:
         derived = (hmac.new(key, f"webhook/{owner}".encode(), hashlib.sha256) for key in self._keys)
         return [f"whsec_{base64.b64encode(each.digest()).decode()}" for each in derived]
-
-
-def webhook_secrets(settings: WebhookSettings, data_dir: Path) -> Secrets:
-    """From the keys that were set, or from one that is made once and kept."""
-    given = [key.encode() for key in settings.webhook_keys.get_secret_value().split(",") if key]
-    return Secrets(given or [kept_key(data_dir / "webhooks.key")])
 
 
 class Webhooks:

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from apigpu.worker.v1.worker_service_pb2 import FileLocation
@@ -15,7 +14,6 @@ from obstore.exceptions import BaseError
 
 from apigpu_common.errors import InternalError
 from orchestrator.files.storage import FileStorage
-from orchestrator.kept_key import kept_key
 
 # What no store of the three kinds goes beyond.
 _LONGEST_S = 7 * 24 * 3600
@@ -32,6 +30,7 @@ class LinkRefused(Exception):
 class Links:
     """Makes links, and knows its own again.
 
+    key: what our own links are signed with.
     own_url: where our HTTP listener is reached.
     direct: whether they lead to the object store where there is one.
     public_url: where all files can be had without any signature, where the operator has
@@ -41,14 +40,14 @@ class Links:
     def __init__(
         self,
         storage: FileStorage,
-        key_path: Path,
+        key: bytes,
         *,
         own_url: str,
         direct: bool,
         public_url: str,
     ) -> None:
         self._storage = storage
-        self._key = kept_key(key_path)
+        self._key = key
         self._direct = direct and storage.folder is None
         self._public_url = public_url.rstrip("/")
         self._own_url = own_url.rstrip("/")

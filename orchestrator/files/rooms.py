@@ -26,9 +26,10 @@ class Files:
 
 @asynccontextmanager
 async def open_files(
-    settings: Settings, *, own_url: str, shares_disk: bool
+    settings: Settings, *, link_key: bytes, own_url: str, shares_disk: bool
 ) -> AsyncIterator[Files]:
-    """own_url: where our HTTP listener is. shares_disk: whether workers see our folders.
+    """link_key: what our own links are signed with. own_url: where our HTTP listener is.
+    shares_disk: whether workers see our folders.
 
     Raises ServiceError where the storage does not do what is asked of it.
     """
@@ -38,7 +39,7 @@ async def open_files(
     spool = Spool(uploads, settings.max_upload_bytes, settings.min_free_disk_bytes)
     links = Links(
         storage,
-        settings.data_dir / "transfers.key",
+        link_key,
         own_url=settings.public_url or own_url,
         direct=settings.storage_direct,
         public_url=settings.storage_public_url,

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from orchestrator.http.bounded import BoundedProtocol, Bounds
+from orchestrator.http.tls_gate import TlsGate
 
 BACKLOG = 1024
 _IDLE_CONNECTION_S = 75
@@ -45,11 +46,15 @@ class HttpListener:
         self._serving: asyncio.Task[None] | None = None
 
     async def open(self, application: ASGIApp) -> None:
-        tls = self._tls
+        # uvicorn's own TLS would count a connection only once its handshake is done.
+        protocol: partial[TlsGate] | partial[BoundedProtocol] = (
+            partial(TlsGate, self._tls, self._bounds)
+            if self._tls
+            else partial(BoundedProtocol, self._bounds)
+        )
         config = uvicorn.Config(
             application,
-            ssl_context_factory=(lambda _config, _default: tls) if tls else None,
-            http=partial(BoundedProtocol, self._bounds),  # type: ignore[arg-type]
+            http=protocol,  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             log_config=None,

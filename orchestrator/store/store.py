@@ -10,13 +10,14 @@ from orchestrator.store.events import Events
 from orchestrator.store.expiry import Expiry
 from orchestrator.store.files import Files
 from orchestrator.store.jobs import JOBS, OVER, Jobs
+from orchestrator.store.kept_secrets import KeptSecrets
 from orchestrator.store.keys import Keys
 from orchestrator.store.patience import PatientDatabase
 from orchestrator.store.sqlite import SqliteDatabase
 from orchestrator.store.tasks import TASKS, Tasks
 
 
-class Store(Jobs, Events, Tasks, Files, Keys, Deliveries, Expiry):
+class Store(Jobs, Events, Tasks, Files, Keys, KeptSecrets, Deliveries, Expiry):
     """Jobs, their events and tasks, files, and keys, in one database."""
 
     def stand_for(self, holder: str) -> None:

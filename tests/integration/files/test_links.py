@@ -23,7 +23,7 @@ WORKERS = ("127.0.0.1:1",)  # none is needed
 def links(tmp_path: Path) -> Links:
     storage = FileStorage(f"file://{tmp_path / 'files'}")
     own = "https://api.example"
-    return Links(storage, tmp_path / "key", own_url=own, direct=True, public_url="")
+    return Links(storage, b"key", own_url=own, direct=True, public_url="")
 
 
 async def test_a_file_is_given_by_its_link_whole_or_in_part(tmp_path: Path) -> None:
@@ -52,6 +52,23 @@ async def test_a_file_is_given_by_its_link_whole_or_in_part(tmp_path: Path) -> N
         spoilt = url.with_query({**url.query, "filename": "page.html"})
         async with http.get(spoilt) as other:
             assert other.status == 403
+
+
+async def test_links_of_version_0_1_stay_good(tmp_path: Path) -> None:
+    """They were signed with a key in a file; what signs now is in the database."""
+    old = b"of version 0.1, of thirty-two chars"
+    (tmp_path / "transfers.key").write_bytes(old)
+    async with in_process(tmp_path, WORKERS) as stub:
+        file = await stub.UploadFile(requests.chunks("a.jpg", BODY))
+    (tmp_path / "transfers.key").unlink()
+    async with in_process(tmp_path, WORKERS) as stub, aiohttp.ClientSession() as http:
+        now = (await stub.CreateFileLink(rpc.CreateFileLinkRequest(name=file.name))).uri
+        storage = FileStorage(f"file://{tmp_path / 'files'}")
+        own_url = now.partition("/transfers")[0]
+        before = Links(storage, old, own_url=own_url, direct=True, public_url="")
+        link = (await before.source(file.name.removeprefix("files/"), 60)).url
+        async with http.get(yarl.URL(link, encoded=True)) as answer:
+            assert (answer.status, await answer.read()) == (200, BODY)
 
 
 async def test_a_page_that_was_uploaded_is_not_shown_as_one(tmp_path: Path) -> None:

@@ -133,6 +133,18 @@ async def test_keys_and_webhooks_of_0006_go_along(
     await store.close()
 
 
+async def test_every_replica_finds_the_same_secrets(connect: Callable[[], Database]) -> None:
+    one, other = Store(connect()), Store(connect())
+    await one.open()
+    await other.open()
+    offers = [store.kept_secret("a", offer) for store, offer in ((one, b"1"), (other, b"2"))]
+    first, second = await asyncio.gather(*offers)
+    assert first == second in (b"1", b"2")
+    assert await other.kept_secret("b", b"3") == b"3", "each name has one of its own"
+    for store in (one, other):
+        await store.close()
+
+
 async def test_two_processes_may_bring_it_up_to_date_at_once(
     engine: str, connect: Callable[[], Database]
 ) -> None:
