@@ -20,6 +20,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 from apigpu_common import listening
 from apigpu_common.health import Health
+from apigpu_common.interceptors.handlers import ChainedInterceptor
 from apigpu_common.reflection import enable_reflection
 from apigpu_common.telemetry import is_measured
 from orchestrator import backend, exposure, ids, own_keys, transport
@@ -193,7 +194,8 @@ class Orchestrator:
         certificates: Certificates | None,
     ) -> None:
         settings = self._settings
-        server = grpc.aio.server(interceptors=interceptors, options=transport.options(settings))
+        chained = ChainedInterceptor(interceptors)
+        server = grpc.aio.server(interceptors=[chained], options=transport.options(settings))
         add_VideoServiceServicer_to_server(service, server)
         add_KeyServiceServicer_to_server(more[0], server)
         add_WebhookServiceServicer_to_server(more[1], server)

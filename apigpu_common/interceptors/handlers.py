@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -30,6 +31,29 @@ class WrappingInterceptor(grpc.aio.ServerInterceptor):
             return None
         wrap = self._stream if handler.response_streaming else self._unary
         return rewrap(handler, wrap(behaviour_of(handler), handler, handler_call_details.method))
+
+
+class ChainedInterceptor(grpc.aio.ServerInterceptor):
+    """Several interceptors as one, which asks them once for each method, not for each call: what
+    they put around a method must depend on nothing but its name."""
+
+    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> None:
+        """interceptors: the outermost first."""
+        self._interceptors = tuple(interceptors)
+        self._handlers: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        method = handler_call_details.method
+        handler = self._handlers.get(method)
+        if handler is None:
+            for interceptor in reversed(self._interceptors):
+                continuation = partial(interceptor.intercept_service, continuation)
+            handler = await continuation(handler_call_details)
+            if handler is not None:  # strangers may ask for any number of unknown methods
+                self._handlers[method] = handler
+        return handler
 
 
 def behaviour_of(handler: Handler) -> Behaviour:

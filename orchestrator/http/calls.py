@@ -8,8 +8,6 @@ import logging
 import time
 from collections.abc import (
     AsyncIterator,
-    Awaitable,
-    Callable,
     Iterable,
     Iterator,
     Mapping,
@@ -28,7 +26,7 @@ from apigpu.video.v1.video_service_pb2_grpc import (
 from google.rpc import error_details_pb2, status_pb2
 
 from apigpu_common.errors import InternalError
-from apigpu_common.interceptors.handlers import Handler, behaviour_of
+from apigpu_common.interceptors.handlers import ChainedInterceptor, Handler, behaviour_of
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +169,7 @@ class Calls:
     def __init__(
         self, servicer: VideoServiceServicer, interceptors: Sequence[grpc.aio.ServerInterceptor]
     ) -> None:
-        self._interceptors = tuple(interceptors)
+        self._interceptor = ChainedInterceptor(interceptors)
         self._handlers: dict[str, Handler] = {}
         registry: Any = self  # takes the handlers as a server would
         add_VideoServiceServicer_to_server(servicer, registry)
@@ -198,20 +196,12 @@ class Calls:
     async def _intercepted(self, method: str, context: CallContext) -> Handler:
         """The method's handler, with every interceptor around it, the first one outermost."""
         details = _Details(f"/{SERVICE.full_name}/{method}", context.invocation_metadata())
-        found = await self._chain(0)(details)
+        found = await self._interceptor.intercept_service(self._find, details)
         assert found is not None, method
         return found
 
-    def _chain(
-        self, position: int
-    ) -> Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]:
-        async def proceed(details: grpc.HandlerCallDetails) -> Handler | None:
-            if position == len(self._interceptors):
-                return self._handlers.get(details.method)
-            interceptor = self._interceptors[position]
-            return await interceptor.intercept_service(self._chain(position + 1), details)
-
-        return proceed
+    async def _find(self, details: grpc.HandlerCallDetails) -> Handler | None:
+        return self._handlers.get(details.method)
 
 
 @contextmanager
