@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.store.records import DEFAULT_OWNER, KeyLimits
@@ -25,8 +25,8 @@ class Caller:
 
     owner: str = DEFAULT_OWNER
     key_id: str = ""
-    scopes: frozenset[Scope] = field(default_factory=lambda: frozenset(Scope))
-    limits: KeyLimits = field(default_factory=KeyLimits)
+    scopes: frozenset[Scope] = frozenset(Scope)
+    limits: KeyLimits = KeyLimits()
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")

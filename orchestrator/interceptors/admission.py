@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 from apigpu_common.errors import QuotaExceeded
 from apigpu_common.interceptors.handlers import Behaviour, Handler, WrappingInterceptor, responses
@@ -22,7 +22,7 @@ from orchestrator.store.store import Store
 MAKES_JOBS = frozenset({"CreateJob", "RunJob", "RetryJob"})
 TAKES_BYTES = frozenset({"UploadFile"})
 _RETRY_S = 10.0
-# How long a look at the whole house is good.
+# How long a look at the house, or a count of its jobs, is good.
 _LOOK_S = 0.5
 # And one at what an owner stores: a sum over all its files.
 _SUM_S = 5.0
@@ -33,9 +33,17 @@ _KNOWN_OWNERS = 10_000
 class _House:
     """What is left for everybody, as it was a moment ago."""
 
-    unfinished_jobs: int = 0
     free_disk_bytes: int = 0
     free_memory_bytes: int = 0
+    looked_at: float = -_LOOK_S
+
+
+@dataclass
+class _Unfinished:
+    """Jobs that had not ended when they were counted, and calls let in to make jobs since."""
+
+    jobs: int = 0
+    let_in: int = 0
     looked_at: float = -_LOOK_S
 
 
@@ -47,25 +55,26 @@ class AdmissionInterceptor(WrappingInterceptor):
         self._data_dir = data_dir
         self._house = _House()
         self._stored_bytes: TTLCache[str, int] = TTLCache(_KNOWN_OWNERS, _SUM_S)
+        # By owner (None: everybody's) and limit: none is counted further than to its limit.
+        self._unfinished: LRUCache[tuple[str | None, int], _Unfinished] = LRUCache(_KNOWN_OWNERS)
 
     async def _admit(self, method: str) -> None:
         name = method.rpartition("/")[2]
         if name not in MAKES_JOBS | TAKES_BYTES:
             return
-        await self._look()
+        self._look()
         self._check_house()
         await self._check_bytes(name in TAKES_BYTES)
         if name in MAKES_JOBS:
             await self._check_jobs()
 
-    async def _look(self) -> None:
+    def _look(self) -> None:
         house = self._house
         if time.monotonic() - house.looked_at < _LOOK_S:
             return
         house.looked_at = time.monotonic()
         house.free_disk_bytes = shutil.disk_usage(self._data_dir).free
         house.free_memory_bytes = available_bytes()
-        house.unfinished_jobs = await self._store.unfinished_jobs(None, self._settings.max_jobs)
 
     def _check_house(self) -> None:
         house, settings = self._house, self._settings
@@ -75,16 +84,29 @@ class AdmissionInterceptor(WrappingInterceptor):
             raise _full("MEMORY_FULL", "memory", "The service is short of memory; try again later.")
 
     async def _check_jobs(self) -> None:
-        if self._house.unfinished_jobs >= self._settings.max_jobs:
+        if not await self._has_room(None, self._settings.max_jobs):
             raise _full("QUEUE_FULL", "jobs", "Too many jobs wait here already; try again later.")
         owner = current().owner
         limit = current().limits.jobs or self._settings.max_jobs_per_owner
-        if await self._store.unfinished_jobs(owner, limit) >= limit:
+        if not await self._has_room(owner, limit):
             raise _full(
                 "TOO_MANY_JOBS",
                 f"owner {owner}",
                 f"{limit} of your jobs have not ended yet: wait for some.",
             )
+
+    async def _has_room(self, owner: str | None, limit: int) -> bool:
+        """Whether one more job may be made. Counting many jobs takes long, so it is not done for
+        each call; but nobody is refused for calls that were let in and may have made no job."""
+        found = self._unfinished.setdefault((owner, limit), _Unfinished())
+        full = found.jobs + found.let_in >= limit
+        if time.monotonic() - found.looked_at > _LOOK_S or (full and found.let_in):
+            found.looked_at, found.let_in = time.monotonic(), 0
+            found.jobs = await self._store.unfinished_jobs(owner, limit)
+        if found.jobs + found.let_in >= limit:
+            return False
+        found.let_in += 1
+        return True
 
     async def _check_bytes(self, more: bool) -> None:
         """more: whether bytes come with this call. Jobs, which bring them later, are let in by

@@ -91,7 +91,7 @@ class Files:
                 known.update(row["id"] for row in rows)
             return set(file_ids) - known
 
-        return await self._db.read(work)
+        return await self._db.read(work) if file_ids else set()
 
     async def stored_bytes(self, owner: str) -> int:
         """How much an owner's files take, uploads and results."""
