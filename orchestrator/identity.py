@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.store.records import DEFAULT_OWNER, KeyLimits
@@ -26,7 +26,7 @@ class Caller:
     owner: str = DEFAULT_OWNER
     key_id: str = ""
     scopes: frozenset[Scope] = frozenset(Scope)
-    limits: KeyLimits = KeyLimits()
+    limits: KeyLimits = field(default_factory=KeyLimits)
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")

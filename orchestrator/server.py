@@ -117,14 +117,15 @@ class Orchestrator:
         )
         ours_alone = all(map(exposure.is_local, listeners))
         shared = chain(settings, authenticator, store, ours_alone=ours_alone)
-        await self._serve_http(http, service, shared, files, store, engine.wants)
+        everything = [*shared.gates, *shared.checks]
+        await self._serve_http(http, service, everything, files, store, engine.wants)
         pace = PaceInterceptor(settings.message_timeout_s)
         keys = KeyService(store, authenticator)
         secrets = Secrets(await own_keys.webhook_keys(settings, store))
         hooks = Webhooks(store, secrets, settings)
         await self._stack.enter_async_context(hooks.running())
         webhooks = WebhookService(store, secrets)
-        interceptors = [*shared, pace, SerialiseOnceInterceptor()]
+        interceptors = [*shared.gates, pace, *shared.checks, SerialiseOnceInterceptor()]
         await self._serve(service, (keys, webhooks), hub, interceptors, certificates)
         if is_measured(settings.metrics_listen):
             await self._stack.enter_async_context(census(store))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import grpc
 
 from apigpu_common.interceptors.errors import ErrorInterceptor
@@ -22,10 +25,21 @@ from orchestrator.settings import Settings
 from orchestrator.store.store import Store
 
 
+@dataclass(frozen=True)
+class Chain:
+    """What every call goes through, outermost first.
+
+    gates: decide before the request is read. checks: look at the request.
+    """
+
+    gates: Sequence[grpc.aio.ServerInterceptor]
+    checks: Sequence[grpc.aio.ServerInterceptor]
+
+
 def chain(
     settings: Settings, authenticator: Authenticator, store: Store, *, ours_alone: bool
-) -> list[grpc.aio.ServerInterceptor]:
-    """The interceptors, outermost first. ours_alone: whether only this machine can connect."""
+) -> Chain:
+    """ours_alone: whether only this machine can connect."""
     counter = RequestCounter(settings.limits_storage.get_secret_value())
 
     by_peer = quota_by_peer(settings.requests_per_peer, settings.watchers_per_peer)
@@ -35,13 +49,12 @@ def chain(
         """Nobody is counted where only we can connect, and need no key."""
         return None if ours_alone and authenticator.is_open else by_peer(context)
 
-    return [
+    gates = [
         TelemetryInterceptor(),
         ErrorInterceptor(),
         LimitInterceptor(counter, by_stranger),
         AuthInterceptor(authenticator, settings.keyless),
         LimitInterceptor(counter, by_key),
         AdmissionInterceptor(settings, store, settings.data_dir),
-        ValidationInterceptor(),
-        OwnershipInterceptor(store),
     ]
+    return Chain(gates, [ValidationInterceptor(), OwnershipInterceptor(store)])

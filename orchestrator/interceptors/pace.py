@@ -2,13 +2,13 @@
 message byte by byte, or never, holds its call for as long as it likes.
 
 Makes every method one that reads its requests itself, so that what stands further out (keys,
-limits) decides before a message is read.
+limits) decides before a message is read. What stands further in sees the method as it was.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -24,6 +24,8 @@ from apigpu_common.interceptors.handlers import (
     responses,
 )
 
+# Reads what a behaviour is called with: a message, or all of them.
+Read = Callable[[Any], Awaitable[Any]]
 # Streams of these wait for the caller as long as it likes; they read nothing long.
 _PATIENT = ("/grpc.reflection.",)
 
@@ -41,63 +43,56 @@ class PaceInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or handler_call_details.method.startswith(_PATIENT):
             return handler
         serve = behaviour_of(handler)
-        if not handler.request_streaming:
-            serve = _with_first(serve, handler.response_streaming)
-        if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                self._stream(serve), handler.request_deserializer, handler.response_serializer
-            )
-        return grpc.stream_unary_rpc_method_handler(
-            self._unary(serve), handler.request_deserializer, handler.response_serializer
+        read = self._paced if handler.request_streaming else self._first
+        make, wrap = (
+            (grpc.stream_stream_rpc_method_handler, _stream)
+            if handler.response_streaming
+            else (grpc.stream_unary_rpc_method_handler, _unary)
         )
+        return make(wrap(serve, read), handler.request_deserializer, handler.response_serializer)
 
-    def _unary(self, serve: Behaviour) -> Behaviour:
-        async def answer(requests: Any, context: Any) -> Any:
-            return await serve(self._paced(requests), context)
+    async def _first(self, context: Any) -> Any:
+        """The one message of a call."""
+        message = await self._next(context)
+        if message is grpc.aio.EOF:
+            raise InvalidInput("REQUEST_MISSING", "The call came without its request.")
+        return message
 
-        return answer
+    async def _paced(self, context: Any) -> AsyncIterator[Any]:
+        """The messages of a call that has many."""
 
-    def _stream(self, serve: Behaviour) -> Behaviour:
-        async def answer(requests: Any, context: Any) -> AsyncIterator[Any]:
-            async for response in responses(serve(self._paced(requests), context)):
-                yield response
+        async def messages() -> AsyncIterator[Any]:
+            while (message := await self._next(context)) is not grpc.aio.EOF:
+                yield message
 
-        return answer
+        return messages()
 
-    async def _paced(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        messages = aiter(requests)
-        while True:
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    message = await anext(messages)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise ServiceError(
-                    code_pb2.DEADLINE_EXCEEDED,
-                    "REQUEST_TOO_SLOW",
-                    f"The next message of the request did not come within {self._timeout_s:g} s.",
-                ) from None
-            except DecodeError:
-                raise InvalidInput(
-                    "REQUEST_MALFORMED", "The request is not a message of this contract."
-                ) from None
-            yield message
+    async def _next(self, context: Any) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await context.read()
+        except TimeoutError:
+            raise ServiceError(
+                code_pb2.DEADLINE_EXCEEDED,
+                "REQUEST_TOO_SLOW",
+                f"The next message of the request did not come within {self._timeout_s:g} s.",
+            ) from None
+        except DecodeError:
+            raise InvalidInput(
+                "REQUEST_MALFORMED", "The request is not a message of this contract."
+            ) from None
 
 
-def _with_first(serve: Behaviour, streams: bool) -> Behaviour:
-    """A behaviour for one message, as one for a stream of exactly one."""
+def _unary(serve: Behaviour, read: Read) -> Behaviour:
+    async def answer(unread: Any, context: Any) -> Any:
+        return await serve(await read(context), context)
 
-    async def first(requests: AsyncIterator[Any]) -> Any:
-        async for request in requests:
-            return request
-        raise InvalidInput("REQUEST_MISSING", "The call came without its request.")
+    return answer
 
-    async def stream(requests: Any, context: Any) -> AsyncIterator[Any]:
-        async for response in responses(serve(await first(requests), context)):
+
+def _stream(serve: Behaviour, read: Read) -> Behaviour:
+    async def answer(unread: Any, context: Any) -> AsyncIterator[Any]:
+        async for response in responses(serve(await read(context), context)):
             yield response
 
-    async def unary(requests: Any, context: Any) -> Any:
-        return await serve(await first(requests), context)
-
-    return stream if streams else unary
+    return answer
