@@ -13,8 +13,8 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ _PAGES_A_STEP = 1000  # given back to the system at a time, 4 KiB each
 _MAX_IDLE_WAL_BYTES = 16 * 2**20
 _CACHE_KIB = 64 * 1024  # room for the indexes of about a million jobs
 
-_Write = tuple[Work[Any], "Future[Any]"]
+_Write = tuple[Work[Any], "asyncio.Future[Any]"]
+# What came of a write: its result, or why it failed.
+_Outcome = tuple[Any, BaseException | None]
 
 
 class SqliteConnection:
@@ -64,7 +66,7 @@ class SqliteDatabase:
     def __init__(self, path: Path, clock: Callable[[], float] | None = None) -> None:
         self._path = path
         self._clock = clock or _steady_clock()
-        self._queue: queue.Queue[_Write | None] = queue.Queue(_MAX_QUEUED)
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._local = threading.local()
@@ -112,13 +114,12 @@ class SqliteDatabase:
         return SqliteConnection(connection)
 
     async def write(self, work: Work[T]) -> T:
-        done: Future[T] = Future()
-        try:
-            self._queue.put_nowait((work, done))
-        except queue.Full:
-            raise busy() from None
-        # Shielded: a caller that gives up must not undo what the group has committed.
-        return await asyncio.shield(asyncio.wrap_future(done))
+        if self._queue.qsize() >= _MAX_QUEUED:
+            raise busy()
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.put((work, done))
+        # A caller that gives up stops waiting, not what it has begun.
+        return await done
 
     async def read(self, work: Work[T]) -> T:
         def run() -> T:
@@ -193,33 +194,58 @@ def _drive(work: Work[T], connection: SqliteConnection) -> T:
 
 
 def _commit(connection: SqliteConnection, group: list[_Write]) -> None:
-    outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+    """Store all of a group at once, and tell those who wait for it."""
+    works, waiting = zip(*group, strict=True)
     try:
-        connection.raw.execute("BEGIN IMMEDIATE")
-        for work, done in group:
-            outcomes.append((done, *_in_savepoint(connection, work)))
-        connection.raw.execute("COMMIT")
+        outcomes = _store(connection, works)
     except sqlite3.Error as error:  # locked, disk full, ...: nothing of the group is stored
         log.error("a group of %d writes failed", len(group))
-        if connection.raw.in_transaction:
-            connection.raw.execute("ROLLBACK")
-        outcomes = [(done, None, unavailable(error)) for _, done in group]
-    for done, result, failure in outcomes:
+        outcomes = [(None, unavailable(error))] * len(group)
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        waiting[0].get_loop().call_soon_threadsafe(_tell, waiting, outcomes)
+
+
+def _tell(waiting: Sequence[asyncio.Future[Any]], outcomes: Sequence[_Outcome]) -> None:
+    """Once for a whole group: waking another thread costs as much as a write."""
+    for done, (result, failure) in zip(waiting, outcomes, strict=True):
+        if done.done():  # its caller has given up
+            continue
         if failure is not None:
             done.set_exception(failure)
         else:
             done.set_result(result)
 
 
-def _in_savepoint(
-    connection: SqliteConnection, work: Work[Any]
-) -> tuple[Any, BaseException | None]:
+def _store(connection: SqliteConnection, works: Sequence[Work[Any]]) -> list[_Outcome]:
+    """Run all of them in one transaction; where one fails, once more with each on its own."""
+    try:
+        with _transaction(connection):
+            return [(_drive(work, connection), None) for work in works]
+    except sqlite3.OperationalError:
+        raise  # the database itself is in trouble: the whole group fails
+    except Exception:  # of whatever kind: it is the one write's, and is told to its caller below
+        with _transaction(connection):
+            return [_in_savepoint(connection, work) for work in works]
+
+
+@contextlib.contextmanager
+def _transaction(connection: SqliteConnection) -> Iterator[None]:
+    connection.raw.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.raw.execute("COMMIT")
+    finally:
+        if connection.raw.in_transaction:
+            connection.raw.execute("ROLLBACK")
+
+
+def _in_savepoint(connection: SqliteConnection, work: Work[Any]) -> _Outcome:
     """One write of a group: its failure takes back its own changes only."""
     connection.raw.execute("SAVEPOINT one")
     try:
         result = _drive(work, connection)
     except sqlite3.OperationalError:
-        raise  # the database itself is in trouble: the whole group fails
+        raise
     except Exception as error:
         connection.raw.execute("ROLLBACK TO one")
         connection.raw.execute("RELEASE one")
