@@ -26,8 +26,10 @@ from apigpu_common.interceptors.validation import ValidationInterceptor
 from apigpu_common.reflection import enable_reflection
 from gpu_worker.fetch import Fetcher
 from gpu_worker.media.cage_check import CageReport
+from gpu_worker.media.cpu import available_cpus
 from gpu_worker.media.encoder_choice import HardwarePolicy
 from gpu_worker.media.encoders import Toolbox, discover
+from gpu_worker.media.gpu import gpu_name, parallel_items
 from gpu_worker.media.process import open_the_cage
 from gpu_worker.service import WorkerService
 from gpu_worker.settings import WorkerSettings
@@ -69,8 +71,10 @@ async def run(settings: WorkerSettings, *, die_with_parent: bool) -> None:
         log.info("%s %s", probe.name, "works" if probe.works else f"does not work: {probe.reason}")
     _tell_cage(tools.cage, settings.cage)
     async with Workspaces(settings.work_dir) as workspaces, Fetcher(settings) as fetcher:
+        sessions = settings.max_hardware_sessions if tools.has_hardware else 0
+        at_once = settings.max_parallel_items or parallel_items(available_cpus(), sessions)
         service = WorkerService(
-            uuid.uuid4().hex[:12], tools, workspaces, fetcher, settings.max_parallel_items
+            uuid.uuid4().hex[:12], gpu_name(), tools, workspaces, fetcher, at_once
         )
         server, status, address = await _serve(service, settings.listen)
         log.info("serving on %s, pid %d", address, os.getpid())

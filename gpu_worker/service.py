@@ -55,12 +55,14 @@ class WorkerService(WorkerServiceServicer):
     def __init__(
         self,
         worker_id: str,
+        gpu: str,
         tools: Toolbox,
         workspaces: Workspaces,
         fetcher: Fetcher,
         max_parallel_items: int,
     ) -> None:
         self._worker_id = worker_id
+        self._gpu = gpu
         self._tools = tools
         self._workspaces = workspaces
         self._fetcher = fetcher
@@ -70,7 +72,8 @@ class WorkerService(WorkerServiceServicer):
     async def Execute(
         self, request: worker_service_pb2.ExecuteRequest, context: Context
     ) -> AsyncIterator[TaskEvent]:
-        outbox = Outbox(request.task.attempt_id, TaskStarted(worker_id=self._worker_id))
+        started = TaskStarted(worker_id=self._worker_id, gpu=self._gpu, version=__version__)
+        outbox = Outbox(request.task.attempt_id, started)
         work = asyncio.create_task(self._work(request.task, outbox))
         try:
             async for event in outbox.events():
@@ -99,6 +102,7 @@ class WorkerService(WorkerServiceServicer):
             ffmpeg_version=self._tools.ffmpeg_version,
             encoders=encoders,
             max_parallel_items=self._max_parallel_items,
+            gpu=self._gpu,
             cage=sorted(self._tools.cage.held),
         )
 

@@ -11,9 +11,7 @@ from pydantic import AliasChoices, Field, IPvAnyNetwork, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from apigpu_common.listening import GrpcAddress
-from gpu_worker.media.cpu import available_cpus
 
-_MOST_PARALLEL_ITEMS = 3
 _MIB = 2**20
 _GIB = 2**30
 
@@ -38,12 +36,12 @@ class WorkerSettings(BaseSettings):
     ffmpeg: Path | None = Field(
         default=None, description="The FFmpeg to use. Default: the one that was installed along."
     )
-    max_parallel_items: int = Field(
-        default_factory=lambda: min(available_cpus(), _MOST_PARALLEL_ITEMS),
+    max_parallel_items: int | None = Field(
+        default=None,
         gt=0,
         validation_alias=AliasChoices("APIGPU_WORKER_MAX_PARALLEL_ITEMS", "BATCH_SIZE"),
         description="How many items are worked on at the same time. Default: one for each CPU,"
-        " at most 3.",
+        " at most APIGPU_WORKER_MAX_HARDWARE_SESSIONS where a GPU encodes, at most 3 elsewhere.",
     )
     max_hardware_sessions: int = Field(
         default=8,

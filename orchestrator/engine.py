@@ -26,6 +26,7 @@ from orchestrator.jobs.orders import NEWEST_FIRST, Order, Place
 from orchestrator.jobs.tasks import RetryPolicy
 from orchestrator.ledger import Ledger
 from orchestrator.removal import remove_job
+from orchestrator.run_limits import RunLimits
 from orchestrator.runner import TaskRunner
 from orchestrator.settings import Settings
 from orchestrator.store.records import Page, Task
@@ -83,7 +84,7 @@ class Engine:
             dispatcher,
             places,
             RetryPolicy(settings.max_attempts),
-            settings.task_time_limit_s,
+            RunLimits(store.patient(), storage, settings.task_time_limit_s),
         )
         self._holder = holder
         self._running: dict[str, _Running] = {}

@@ -89,12 +89,8 @@ class Results:
         )
 
     async def _filename(self, job: Job, item_id: str) -> str:
-        video = await source_video(self._store, job)
+        """By the source video's, where it was uploaded."""
+        operation = job.WhichOneof("operation")
+        source = getattr(getattr(job, operation or ""), "video", operations_pb2.MediaSource())
+        video = await self._store.get_file(ids.id_of(source.file)) if source.file else None
         return naming.output_filename(job, item_id, video.filename if video else "")
-
-
-async def source_video(store: Store, job: Job) -> StoredFile | None:
-    """The video that a job works on, where it was uploaded."""
-    operation = job.WhichOneof("operation")
-    source = getattr(getattr(job, operation or ""), "video", operations_pb2.MediaSource())
-    return await store.get_file(ids.id_of(source.file)) if source.file else None

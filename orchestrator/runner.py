@@ -20,12 +20,12 @@ from orchestrator.attempts import OpenAttempt
 from orchestrator.budget import BudgetExceeded
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.files.places import Places
-from orchestrator.jobs import limits, sources
-from orchestrator.jobs.effort import item_efforts_s
+from orchestrator.jobs import sources
 from orchestrator.jobs.machine import JobMachine
 from orchestrator.jobs.tasks import RetryPolicy, next_attempt
 from orchestrator.ledger import Ledger
-from orchestrator.results import Results, source_video
+from orchestrator.results import Results
+from orchestrator.run_limits import RunLimits
 from orchestrator.store.records import Task
 from orchestrator.store.store import Store
 
@@ -47,7 +47,7 @@ class TaskRunner:
         dispatcher: Dispatcher,
         places: Places,
         retry: RetryPolicy,
-        time_limit_s: float,
+        run_limits: RunLimits,
     ) -> None:
         self._store = store
         self._ledger = ledger
@@ -55,7 +55,7 @@ class TaskRunner:
         self._places = places
         self._results = Results(store, ledger, places)
         self._retry = retry
-        self._time_limit_s = time_limit_s
+        self._run_limits = run_limits
 
     async def run(self, task: Task, holder: str) -> None:
         """Do the task. On return it is finished or queued again; a cancel leaves it claimed."""
@@ -187,7 +187,8 @@ class TaskRunner:
         job, task = attempt.job, attempt.task
         request = worker.Task(id=task.id, attempt_id=attempt.id, job=job.name)
         request.trace_parent = trace_parent()
-        request.time_limit.FromMilliseconds(int(1000 * await self._run_limit_s(attempt)))
+        run_limit_s = await self._run_limits.of(job, attempt.file_ids)
+        request.time_limit.FromMilliseconds(int(1000 * run_limit_s))
         operation = job.WhichOneof("operation")
         assert operation is not None
         getattr(request, operation).CopyFrom(getattr(job, operation))
@@ -207,15 +208,6 @@ class TaskRunner:
                 location = await self._places.source(key)
                 request.files[source.file].CopyFrom(location)
         return request
-
-    async def _run_limit_s(self, attempt: OpenAttempt) -> float:
-        job = attempt.job
-        video = await source_video(self._store, job)
-        efforts_s = item_efforts_s(job, video.size_bytes if video else None)
-        if efforts_s is not None:
-            pairs = zip(job.items, efforts_s, strict=True)
-            efforts_s = [effort_s for item, effort_s in pairs if item.id in attempt.file_ids]
-        return limits.run_limit_s(efforts_s, self._time_limit_s)
 
     async def _learn(self, attempt: OpenAttempt, facts: Attempt) -> None:
         await self._ledger.step(

@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator.__main__ import main
 from orchestrator.dispatch.grpc_workers import GrpcDispatcher
+from orchestrator.dispatch.runpod import RunpodDispatcher
 from orchestrator.ledger import Ledger
 from orchestrator.store.records import Change
 from orchestrator.store.store import Store
@@ -30,7 +31,8 @@ def dispatch() -> None:
         die()
         yield
 
-    GrpcDispatcher.execute = execute  # type: ignore[method-assign,assignment]
+    for dispatcher in (GrpcDispatcher, RunpodDispatcher):
+        dispatcher.execute = execute  # type: ignore[method-assign,assignment]
 
 
 def follow() -> None:

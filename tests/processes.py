@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import select
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,6 +42,33 @@ def named(pid: int, words: bytes) -> list[int]:
 def alive(pids: Iterable[int]) -> set[int]:
     """Those that run; one that waits for its parent to take note of its end does not."""
     return {pid for pid in pids if command_line(pid)}
+
+
+def waited_for(pids: set[int], timeout_s: float) -> float:
+    """Wait until none of them runs; returns when that was, by the monotonic clock. To be called in
+    a thread, which no other work holds up. Raises TimeoutError."""
+    until = time.monotonic() + timeout_s
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            left_s = max(0.0, until - time.monotonic())
+            if not select.select([descriptor], [], [], left_s)[0]:
+                raise TimeoutError(f"process {pid} still runs")
+        finally:
+            os.close(descriptor)
+    return time.monotonic()
+
+
+def first_below(pid: int) -> int:
+    """The process that is the first (1) of a PID namespace of its own, below `pid`."""
+    for below in descendants(pid):
+        names = re.search(r"^NSpid:(.*)$", Path(f"/proc/{below}/status").read_text(), re.M)
+        if names and len(names[1].split()) > 1 and names[1].split()[-1] == "1":
+            return below
+    raise LookupError(f"no first process below {pid}")
 
 
 async def ended(pids: set[int], timeout_s: float) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from apigpu.video.v1 import job_pb2, operations_pb2
@@ -13,15 +19,61 @@ from tests import processes, requests
 from tests.runpod_emulator import ENDPOINT, KEY, Cloud
 from tests.services import in_process
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+def environment(url: str, rest_url: str) -> dict[str, str]:
+    """What a service that uses the emulated endpoint there needs."""
+    return {
+        "RUNPOD_API_KEY": KEY,
+        "RUNPOD_ENDPOINT_ID": ENDPOINT,
+        "APIGPU_RUNPOD_URL": url,
+        "APIGPU_RUNPOD_REST_URL": rest_url,
+    }
+
+
+def settings(url: str, rest_url: str) -> dict[str, Any]:
+    """The same, for one in this process."""
+    variables = environment(url, rest_url)
+    return {name.removeprefix("APIGPU_").lower(): value for name, value in variables.items()}
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """An endpoint in a process of its own. work_dir: where its workers' files and logs are."""
+
+    pid: int
+    environment: dict[str, str]
+    settings: dict[str, Any]
+    work_dir: Path
+
+
+@contextmanager
+def emulator(
+    work_dir: Path, *options: str, workers: int = 1, variables: Mapping[str, str] = _NONE
+) -> Iterator[Emulator]:
+    """With so many warm workers. variables: further ones of their environment."""
+    command = (sys.executable, "-m", "tests.runpod_emulator", "--work-dir", str(work_dir))
+    process = subprocess.Popen(
+        (*command, "--min-workers", str(workers), "--max-workers", str(workers), *options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **variables},
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        said, *urls = process.stdout.readline().split()
+        assert said == "ready"
+        yield Emulator(process.pid, environment(*urls), settings(*urls), work_dir)
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
+
 
 def service(cloud: Cloud, data_dir: Path, **more: object) -> AbstractAsyncContextManager[Any]:
-    values = {
-        "runpod_api_key": KEY,
-        "runpod_endpoint_id": ENDPOINT,
-        "runpod_url": cloud.url,
-        "runpod_rest_url": cloud.rest_url,
-    }
-    return in_process(data_dir, (), **{**values, **more})
+    return in_process(data_dir, (), **{**settings(cloud.url, cloud.rest_url), **more})
 
 
 async def picture(stub: Any, folder: Path) -> str:

@@ -134,13 +134,13 @@ async def _play(script: Script, sender: Sender) -> None:
 
 
 @asynccontextmanager
-async def serve(servicer: ScriptedWorker, port: int = 0) -> AsyncIterator[str]:
-    """Serve on loopback; yields the address."""
+async def serve(servicer: ScriptedWorker, listen: str = "127.0.0.1:0") -> AsyncIterator[str]:
+    """Serve; yields the address."""
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=[("grpc.so_reuseport", 0)])
     add_WorkerServiceServicer_to_server(servicer, server)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    port = server.add_insecure_port(listen)
     await server.start()
     try:
-        yield f"127.0.0.1:{bound}"
+        yield listen if listen.startswith("unix") else f"{listen.rpartition(':')[0]}:{port}"
     finally:
         await server.stop(0)

@@ -36,7 +36,7 @@ async def connect(address: str) -> AsyncIterator[VideoServiceAsyncStub]:
         yield VideoServiceStub(channel)
 
 
-def settings(data_dir: Path, workers: tuple[str, ...], **more: object) -> Settings:
+def settings(data_dir: Path, workers: tuple[str, ...] = (), **more: object) -> Settings:
     values = {
         "data_dir": data_dir,
         "workers": workers,

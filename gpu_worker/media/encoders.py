@@ -84,6 +84,12 @@ class Toolbox:
     cage: CageReport = field(default_factory=CageReport)
     _running: _Running = field(default_factory=_Running, compare=False)
 
+    @property
+    def has_hardware(self) -> bool:
+        """Whether a hardware encoder works here."""
+        hardware = {profile.name for profile in ALL if profile.hardware}
+        return any(probe.works and probe.name in hardware for probe in self.encoders)
+
     async def encode(
         self, run: Encode, encoding: VideoEncoding, clip_s: float, blame: str
     ) -> Output:

@@ -15,22 +15,18 @@ _EACH_S = 2.0
 _PER_MEDIA_S = 0.6
 _FRAME_PX = 1920 * 1080
 _FRAME_RATE = 24.0
-# The thinnest video that is still one: what a file's length says of how long it plays.
-_LEAST_BYTES_PER_S = 25_000
 # A video is decoded and encoded again at most; most add_audio jobs copy it.
 _PER_VIDEO_S = 1.0
 
 
-def item_efforts_s(job: Job, video_bytes: int | None = None) -> list[float] | None:
+def item_efforts_s(job: Job, media_s: float | None = None) -> list[float] | None:
     """Worker seconds for each item, in their order, or None where nothing is known.
 
-    video_bytes: how long the source video's file is, where it was uploaded.
+    media_s: how long the longest of the job's video and sound plays, where that is known.
     """
     if job.WhichOneof("operation") == "images_to_videos":
         return _clips(job)
-    if video_bytes is None:
-        return None
-    return [_EACH_S + _PER_VIDEO_S * video_bytes / _LEAST_BYTES_PER_S]
+    return None if media_s is None else [_EACH_S + _PER_VIDEO_S * media_s]
 
 
 def _clips(job: Job) -> list[float]:

@@ -1,8 +1,9 @@
 """How long a task may run, and how long RunPod keeps it, from how much work it is. Pure policy.
 
     run limit = 5 minutes + 10 x the worker seconds that its items are likely to take,
-                at most the service's own limit; that alone where nothing is known (a video by
-                URL: its length is known only once a worker has probed it)
+                at most the service's own limit; that alone where nothing is known (media by
+                URL, or in another format than MP4: their length is known only once a worker
+                has probed them)
     RunPod's executionTimeout = run limit + 1 minute: the worker's own end tells a better story
     RunPod's ttl = executionTimeout + the longest wait for a worker + 1 minute; it counts from
                 the dispatch, and RunPod forgets the job when it is over, running or not

@@ -12,6 +12,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -19,6 +20,7 @@ from apigpu.video.v1 import video_service_pb2
 from apigpu.video.v1.job_pb2 import Job
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tests import runpod_jobs
 from tests.chaos import checks
 from tests.chaos.faults import Faults
 from tests.chaos.load import Callers
@@ -28,28 +30,43 @@ from tests.services import connect
 _SETTLE_S = 60.0
 
 
-async def chaos(folder: Path, database: str, jobs: int, seed: int, limit_s: float) -> int:
+@dataclass(frozen=True)
+class Plan:
+    """What runs under fire, for how long, and by which dice."""
+
+    database: str
+    backend: str
+    jobs: int
+    seed: int
+    limit_s: float
+
+
+async def chaos(folder: Path, plan: Plan) -> int:
     """Returns how many things are wrong."""
-    dice = random.Random(seed)
+    dice = random.Random(plan.seed)
     postgres = None
-    if database == "postgres":
+    if plan.database == "postgres":
         postgres = Postgres(folder / "postgres")
-    system = System(folder, postgres, replicas=2 if postgres else 1)
-    await system.start()
-    callers, faults = Callers(system, dice, jobs), Faults(system, dice)
-    began = time.monotonic()
-    try:
-        async with asyncio.timeout(limit_s):
-            await _under_fire(callers, faults)
-        stored = await _stored(system)
-        codes = await system.stop()
-        tasks = await _open_tasks(system)
-    finally:
-        for replica in system.replicas:
-            with contextlib.suppress(ProcessLookupError):
-                replica.process.kill()
-        if postgres is not None:
-            postgres.stop()
+    with contextlib.ExitStack() as stack:
+        runpod = None
+        if plan.backend == "runpod":
+            runpod = stack.enter_context(runpod_jobs.emulator(folder / "cloud", workers=2))
+        system = System(folder, postgres, 2 if postgres else 1, runpod)
+        await system.start()
+        callers, faults = Callers(system, dice, plan.jobs), Faults(system, dice)
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(plan.limit_s):
+                await _under_fire(callers, faults)
+            stored = await _stored(system)
+            codes = await system.stop()
+            tasks = await _open_tasks(system)
+        finally:
+            for replica in system.replicas:
+                with contextlib.suppress(ProcessLookupError):
+                    replica.process.kill()
+            if postgres is not None:
+                postgres.stop()
     seconds = time.monotonic() - began
     wrong = [
         *checks.stories(callers.stories, stored),
@@ -58,7 +75,7 @@ async def chaos(folder: Path, database: str, jobs: int, seed: int, limit_s: floa
         *([f"{tasks} tasks are left"] if tasks else []),
         *(f"an orchestrator ended with {code}" for code in codes if code),
     ]
-    _report(database, seed, seconds, callers, faults, stored)
+    _report(plan, seconds, callers, faults, stored)
     for line in wrong[:20]:
         print(f"  WRONG: {line}")
     return len(wrong)
@@ -127,8 +144,7 @@ async def _open_tasks(system: System) -> int:
 
 
 def _report(
-    database: str,
-    seed: int,
+    plan: Plan,
     seconds: float,
     callers: Callers,
     faults: Faults,
@@ -138,7 +154,8 @@ def _report(
     cuts = sum(story.cuts for story in callers.stories)
     items = sum(len(job.items) for job in stored.values())
     print(
-        f"{database}, seed {seed}: {len(stored)} jobs with {items} items in {seconds:.0f} s,"
+        f"{plan.database} and {plan.backend}, seed {plan.seed}: {len(stored)} jobs with {items}"
+        f" items in {seconds:.0f} s,"
         f" {sum(attempts)} attempts (at most {max(attempts, default=0)} for one job),"
         f" {cuts} streams cut or refused"
     )
@@ -149,6 +166,7 @@ def _report(
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--backend", choices=("child", "runpod"), default="child")
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
     parser.add_argument("--limit-s", type=float, default=1800.0)
@@ -157,9 +175,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="apigpu-chaos-"))
     folder.chmod(0o755)
     print(f"seed {arguments.seed}; logs in {folder}", flush=True)
-    wrong = asyncio.run(
-        chaos(folder, arguments.database, arguments.jobs, arguments.seed, arguments.limit_s)
-    )
+    wrong = asyncio.run(chaos(folder, Plan(**vars(arguments))))
     if wrong:
         print(f"{wrong} promises were broken; everything is kept in {folder}")
         return 1

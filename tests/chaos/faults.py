@@ -54,7 +54,7 @@ class Faults:
         return "FFmpegs killed" if self._kill_one(b"ffmpeg") else "nothing to kill"
 
     def _kill_one(self, named: bytes) -> bool:
-        pids = self._system.any_replica(self._dice).descendants(named)
+        pids = self._system.working(self._dice, named)
         if pids:
             with suppress(ProcessLookupError):
                 os.kill(self._dice.choice(pids), signal.SIGKILL)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from tests import postgres, processes
+from tests.runpod_jobs import Emulator
 from tests.services import free_port
 
 START_TIMEOUT_S = 60.0
@@ -24,7 +25,7 @@ class Replica:
         self._environment = {
             **os.environ,
             "APIGPU_LISTEN": self.address,
-            "APIGPU_HTTP_LISTEN": "127.0.0.1:0",
+            "APIGPU_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
             "APIGPU_DATA_DIR": str(folder / "data"),
             "APIGPU_LEASE_S": "5",
             "APIGPU_MAX_ATTEMPTS": "20",
@@ -54,10 +55,6 @@ class Replica:
         self.process.terminate()
         return await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
 
-    def descendants(self, named: bytes) -> list[int]:
-        """Processes below this one whose command line has `named` in it."""
-        return processes.named(self.process.pid, named)
-
 
 class Postgres:
     """PostgreSQL as a process tree that can be killed and started again."""
@@ -76,13 +73,23 @@ class Postgres:
 
 
 class System:
-    """Replicas that share a folder, or one alone with SQLite."""
+    """Replicas that share a folder, or one alone with SQLite. runpod: who does the work; else their
+    own worker children do."""
 
-    def __init__(self, folder: Path, postgres: Postgres | None, replicas: int) -> None:
+    def __init__(
+        self, folder: Path, postgres: Postgres | None, replicas: int, runpod: Emulator | None
+    ) -> None:
         self.folder = folder
         self.postgres = postgres
+        self._runpod = runpod
         more = {"APIGPU_DATABASE_URL": postgres.url} if postgres else {}
+        more |= runpod.environment if runpod else {}
         self.replicas = [Replica(folder, more) for _ in range(replicas)]
+
+    def working(self, dice: random.Random, named: bytes) -> list[int]:
+        """Processes that do the work, those whose command line has `named` in it."""
+        place = self._runpod.pid if self._runpod else self.any_replica(dice).process.pid
+        return processes.named(place, named)
 
     async def start(self) -> None:
         await asyncio.gather(*(replica.start() for replica in self.replicas))

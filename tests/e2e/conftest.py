@@ -1,59 +1,105 @@
-"""Whole jobs run twice: with the worker child of the service, and on an emulated RunPod, whose
-endpoint and warm worker all tests share."""
+"""Everything runs twice: on this machine's workers, and on an emulated RunPod. What cannot have a
+meaning on both says so with the marker `one_backend`, and why; a test that does neither fails."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.runpod_emulator import ENDPOINT, KEY
+from tests import runpod_jobs
+from tests.runpod_jobs import Emulator
+from tests.scripted_worker import ScriptedWorker, serve
+
+# Loopback, where the media of tests are served; every other private address is refused as ever.
+_WORKERS = {"APIGPU_WORKER_FETCH_ALLOW": "127.0.0.0/8"}
 
 
 @dataclass(frozen=True)
 class Backend:
-    """environment: what the service needs to use it. pid: the process below which work is done,
-    and work_dir: the worker's; for the child of a service, these are the service's own."""
+    """Where a service has its work done.
+
+    environment: what a service that is a process of its own needs to use it; settings: the same
+    for one in this process. pid: the process below which work is done, and work_dir: where its
+    workers' files are; for the child of a service, these are the service's own.
+    """
 
     name: str
     environment: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     pid: int | None = None
     work_dir: Path | None = None
 
 
+def _on(emulator: Emulator) -> Backend:
+    return Backend(
+        "runpod", emulator.environment, emulator.settings, emulator.pid, emulator.work_dir
+    )
+
+
 @pytest.fixture(scope="session")
 def runpod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    work_dir = tmp_path_factory.mktemp("runpod")
-    command = (sys.executable, "-m", "tests.runpod_emulator", "--work-dir", str(work_dir))
-    emulator = subprocess.Popen(
-        (*command, "--min-workers", "1", "--max-workers", "1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert emulator.stdout is not None
-    try:
-        said, url, rest_url = emulator.stdout.readline().split()
-        assert said == "ready"
-        environment = {
-            "RUNPOD_API_KEY": KEY,
-            "RUNPOD_ENDPOINT_ID": ENDPOINT,
-            "APIGPU_RUNPOD_URL": url,
-            "APIGPU_RUNPOD_REST_URL": rest_url,
-        }
-        yield Backend("runpod", environment, emulator.pid, next(work_dir.glob("pod*/work")))
-    finally:
-        emulator.terminate()
-        emulator.wait(20)
+    """RunPod with a worker that does real work."""
+    with runpod_jobs.emulator(tmp_path_factory.mktemp("runpod"), variables=_WORKERS) as emulator:
+        yield _on(emulator)
 
 
-@pytest.fixture(params=["child", "runpod"])
+@pytest.fixture(scope="session", params=["child", "runpod"])
 def backend(request: pytest.FixtureRequest) -> Backend:
+    """Where real work is done."""
     if request.param == "child":
-        return Backend("child")
+        return Backend("child", _WORKERS)
     found: Backend = request.getfixturevalue("runpod")
     return found
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """Has the work of tests done by scripted workers. Where there is an `address`, they serve
+    there, and RunPod's worker hands on to them."""
+
+    runpod: Backend | None = None
+    address: str = ""
+
+    @asynccontextmanager
+    async def by(self, worker: ScriptedWorker) -> AsyncIterator[Backend]:
+        async with serve(worker, self.address or "127.0.0.1:0") as address:
+            yield self.runpod or Backend(
+                "workers", {"APIGPU_WORKERS": address}, {"workers": (address,)}
+            )
+
+
+@pytest.fixture(scope="session")
+def runpod_relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scripted]:
+    address = f"unix-abstract:apigpu-test-{uuid.uuid4().hex}"
+    folder = tmp_path_factory.mktemp("relay")
+    with runpod_jobs.emulator(folder, "--relay-to", address) as emulator:
+        yield Scripted(_on(emulator), address)
+
+
+@pytest.fixture(scope="session", params=["workers", "runpod"])
+def scripted(request: pytest.FixtureRequest) -> Scripted:
+    """Where scripted work is done: by workers by address, or behind RunPod."""
+    if request.param == "workers":
+        return Scripted()
+    found: Scripted = request.getfixturevalue("runpod_relay")
+    return found
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """No test is left out of RunPod in silence."""
+    for item in items:
+        if not item.path.is_relative_to(Path(__file__).parent):
+            continue
+        both = {"backend", "scripted"} & set(getattr(item, "fixturenames", ()))
+        marker = item.get_closest_marker("one_backend")
+        if not both and not (marker and marker.args):
+            raise pytest.UsageError(
+                f"{item.nodeid} runs on one backend only: have it use `backend` or `scripted`, or"
+                " say why not with pytest.mark.one_backend(reason)"
+            )

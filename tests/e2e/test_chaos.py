@@ -11,9 +11,11 @@ _LIMIT_S = 240
 
 
 @pytest.mark.timeout(_LIMIT_S + 30)
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
-def test_a_few_jobs_under_fire_end_once_and_well(database: str) -> None:
-    command = (sys.executable, "-m", "tests.chaos", "--database", database)
+@pytest.mark.parametrize(
+    ("database", "backend"), [("sqlite", "child"), ("postgres", "child"), ("sqlite", "runpod")]
+)
+def test_a_few_jobs_under_fire_end_once_and_well(database: str, backend: str) -> None:
+    command = (sys.executable, "-m", "tests.chaos", "--database", database, "--backend", backend)
     done = subprocess.run(
         (*command, "--jobs", "10", "--limit-s", str(_LIMIT_S)), capture_output=True, text=True
     )

@@ -9,11 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestrator.server import Orchestrator
+from tests import runpod_jobs
 from tests.runpod_emulator import ENDPOINT, KEY, Cloud, running
 from tests.services import settings
 
 TIMEOUT_S = 100
+pytestmark = pytest.mark.one_backend("it checks RunPod endpoints")
 
 
 async def apigpu(server: str, *arguments: str) -> tuple[int, str]:
@@ -29,13 +33,8 @@ async def apigpu(server: str, *arguments: str) -> tuple[int, str]:
 
 
 def service(cloud: Cloud, data_dir: Path, **more: object) -> Orchestrator:
-    values = {
-        "runpod_api_key": KEY,
-        "runpod_endpoint_id": ENDPOINT,
-        "runpod_url": cloud.url,
-        "runpod_rest_url": cloud.rest_url,
-    }
-    return Orchestrator(settings(data_dir, (), **{**values, **more}))
+    values = runpod_jobs.settings(cloud.url, cloud.rest_url)
+    return Orchestrator(settings(data_dir, **{**values, **more}))
 
 
 def findings(out: str) -> dict[str, dict[str, Any]]:

@@ -19,7 +19,8 @@ from google.protobuf.message_factory import GetMessageClass
 from orchestrator.server import Orchestrator
 from tests import requests
 from tests.doors import KEY_HEADER, METHODS, Door, Outcome, doors_to
-from tests.scripted_worker import ScriptedWorker, serve
+from tests.e2e.conftest import Scripted
+from tests.scripted_worker import ScriptedWorker
 from tests.services import settings
 
 KEY = "a-key-for-every-door"
@@ -42,11 +43,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+async def house(
+    tmp_path_factory: pytest.TempPathFactory, scripted: Scripted
+) -> AsyncIterator[House]:
     data = tmp_path_factory.mktemp("data")
     async with (
-        serve(ScriptedWorker()) as worker,
-        Orchestrator(settings(data, (worker,), x_api_key=KEY)) as running,
+        scripted.by(ScriptedWorker()) as backend,
+        Orchestrator(settings(data, **backend.settings, x_api_key=KEY)) as running,
         aiohttp.ClientSession(f"http://{running.http_address}") as http,
         doors_to(running.address, running.http_address) as doors,
     ):

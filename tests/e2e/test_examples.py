@@ -19,6 +19,7 @@ from aiohttp import web
 from playwright.async_api import Page, async_playwright, expect
 
 from tests.cutting_proxy import CuttingProxy, proxy
+from tests.e2e.conftest import Backend
 from tests.http_server import serving
 from tests.services import Process, process
 
@@ -40,22 +41,25 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Process]:
-    environment = {"APIGPU_WORKER_FETCH_ALLOW": "127.0.0.0/8", "X_API_KEY": KEY}
+async def service(
+    tmp_path_factory: pytest.TempPathFactory, backend: Backend
+) -> AsyncIterator[Process]:
+    environment = {**backend.environment, "X_API_KEY": KEY}
     async with process(tmp_path_factory.mktemp("data"), **environment) as running:
         yield running
 
 
-@pytest.fixture
-def examples(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the folder, so that what is installed and built leaves nothing behind."""
+    folder = tmp_path_factory.mktemp("copy")
     shutil.copytree(
         ROOT / "examples",
-        tmp_path / "examples",
+        folder / "examples",
         ignore=shutil.ignore_patterns("node_modules", "gen", "build"),
     )
-    (tmp_path / "gen").symlink_to(ROOT / "gen")
-    return tmp_path / "examples"
+    (folder / "gen").symlink_to(ROOT / "gen")
+    return folder / "examples"
 
 
 async def sh(folder: Path, *command: str | Path) -> None:
@@ -119,7 +123,7 @@ async def test_python(service: Process, examples: Path, tmp_path: Path) -> None:
         check(await run_and_cut(examples, cutting, *command), tmp_path / "out")
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def node(examples: Path) -> Path:
     if shutil.which("npm") is None:
         pytest.skip("no Node.js here: apt-get install npm")
@@ -141,16 +145,20 @@ async def test_typescript_on_node(service: Process, node: Path, tmp_path: Path) 
         assert any(line.startswith("cut off") for line in ran.lines)
 
 
-async def test_java(service: Process, examples: Path, tmp_path: Path) -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def java(examples: Path) -> Path:
     missing = [tool for tool in JAVA_TOOLS if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"no {', '.join(missing)} here: examples/java/build.sh names the packages")
-    folder = examples / "java"
-    await sh(folder, "./build.sh")
-    classpath = (folder / "build" / "classpath").read_text().strip()
+    await sh(examples / "java", "./build.sh")
+    return examples / "java"
+
+
+async def test_java(service: Process, java: Path, tmp_path: Path) -> None:
+    classpath = (java / "build" / "classpath").read_text().strip()
     async with proxy(service.address) as cutting:
         command = ("java", "-cp", classpath, "Main", cutting.address, PICTURE, tmp_path / "out")
-        ran = await run_and_cut(folder, cutting, *command)
+        ran = await run_and_cut(java, cutting, *command)
     check(ran, tmp_path / "out")
     assert any(line.startswith("cut off") for line in ran.lines)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.server import Orchestrator
-from tests.scripted_worker import ScriptedWorker, serve
+from tests.e2e.conftest import Scripted
+from tests.scripted_worker import ScriptedWorker
 from tests.services import settings
 
 RECIPES = Path(__file__).resolve().parents[2] / "docs" / "grpcurl.md"
@@ -30,7 +31,7 @@ SEEN = [
         "images",
     ],
     ['"requestId"'],
-    ['"status": "SERVING"', '"version"', '"backend": "workers"'],
+    ['"status": "SERVING"', '"version"', '"backend": "BACKEND"'],
     ["jobs/"],
     ['"created"', '"finished"', '"sequence": "3"'],
     ['"state": "SUCCEEDED"'],
@@ -46,11 +47,11 @@ SEEN = [
 @pytest.mark.skipif(
     shutil.which("grpcurl", path=PATH) is None, reason="no grpcurl for this platform on PyPI"
 )
-async def test_every_recipe_works_as_written(tmp_path: Path) -> None:
+async def test_every_recipe_works_as_written(tmp_path: Path, scripted: Scripted) -> None:
     recipes = re.findall(r"```sh\n(.*?)```", RECIPES.read_text(), flags=re.S)
     async with (
-        serve(ScriptedWorker()) as worker,
-        Orchestrator(settings(tmp_path, (worker,))) as service,
+        scripted.by(ScriptedWorker()) as backend,
+        Orchestrator(settings(tmp_path, **backend.settings)) as service,
     ):
         script = "echo; echo ===NEXT===\n".join(recipes)
         child = await asyncio.create_subprocess_exec(
@@ -65,4 +66,4 @@ async def test_every_recipe_works_as_written(tmp_path: Path) -> None:
     assert len(blocks) == len(SEEN)
     for block, wanted in zip(blocks, SEEN, strict=True):
         for words in wanted:
-            assert words in block
+            assert words.replace("BACKEND", backend.name) in block

@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from orchestrator.server import Orchestrator
-from tests.scripted_worker import ScriptedWorker, serve
+from tests.e2e.conftest import Scripted
+from tests.scripted_worker import ScriptedWorker
 from tests.services import settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,12 +47,12 @@ async def run(script: str, folder: Path) -> str:
     ],
 )
 async def test_a_curl_command_works_as_written(
-    tmp_path: Path, page: str, number: int, wanted: str
+    tmp_path: Path, scripted: Scripted, page: str, number: int, wanted: str
 ) -> None:
     key = KEY if page == "rest.md" else ""
     async with (
-        serve(ScriptedWorker()) as worker,
-        Orchestrator(settings(tmp_path, (worker,), x_api_key=key)) as service,
+        scripted.by(ScriptedWorker()) as backend,
+        Orchestrator(settings(tmp_path, **backend.settings, x_api_key=key)) as service,
     ):
         script = commands(page)[number].replace("localhost:3000", service.http_address)
         printed = await run(script, tmp_path)
@@ -59,6 +60,7 @@ async def test_a_curl_command_works_as_written(
     json.loads(printed)
 
 
+@pytest.mark.one_backend("no service is in it")
 @pytest.mark.skipif(shutil.which("protoc") is None, reason="no protoc with Java's generator here")
 async def test_the_contract_generates_a_client_as_written(tmp_path: Path) -> None:
     (tmp_path / "gen").symlink_to(ROOT / "gen")
@@ -67,12 +69,12 @@ async def test_the_contract_generates_a_client_as_written(tmp_path: Path) -> Non
     assert "class JobOuterClass" in made.read_text()
 
 
-async def test_the_page_lists_the_paths_that_there_are(tmp_path: Path) -> None:
+async def test_the_page_lists_the_paths_that_there_are(tmp_path: Path, scripted: Scripted) -> None:
     page = (ROOT / "docs" / "rest.md").read_text()
     listed = set(re.findall(r"^\| (GET|POST) \| `(.*?)` \|", page, flags=re.M))
     async with (
-        serve(ScriptedWorker()) as worker,
-        Orchestrator(settings(tmp_path, (worker,))) as service,
+        scripted.by(ScriptedWorker()) as backend,
+        Orchestrator(settings(tmp_path, **backend.settings)) as service,
         aiohttp.ClientSession(f"http://{service.http_address}") as http,
         http.get("/openapi.json") as response,
     ):

@@ -23,8 +23,9 @@ from apigpu.video.v1.video_service_pb2 import WatchJobRequest
 from orchestrator import ids
 from orchestrator.server import Orchestrator
 from tests import media_samples
+from tests.e2e.conftest import Backend, Scripted
 from tests.http_server import serving
-from tests.scripted_worker import ScriptedWorker, Sender, serve
+from tests.scripted_worker import ScriptedWorker, Sender
 from tests.services import connect, process, settings
 
 KEY = "the-key-of-an-old-client"
@@ -117,11 +118,11 @@ class Service:
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
+async def service(tmp_path: Path, scripted: Scripted) -> AsyncIterator[Service]:
     worker = ScriptedWorker()
     async with (
-        serve(worker) as address,
-        Orchestrator(settings(tmp_path, (address,), x_api_key=KEY)) as running,
+        scripted.by(worker) as backend,
+        Orchestrator(settings(tmp_path, **backend.settings, x_api_key=KEY)) as running,
     ):
         yield Service(f"http://{running.http_address}", running.address, worker)
 
@@ -139,6 +140,7 @@ def links(told: Any) -> list[str]:
 MAKING = [one for one in EXAMPLES if JOB_ID not in one.script]
 
 
+@pytest.mark.one_backend("no service is in it")
 def test_no_example_was_lost() -> None:
     assert len(EXAMPLES) == 13
     assert sum("fetch(" in one.script for one in EXAMPLES) == 1
@@ -197,7 +199,7 @@ async def test_the_job_examples_get_what_was_shown(service: Service) -> None:
     assert (stopped["error"], stopped["reason"]) == ("Processing failed", "CANCELLED")
 
 
-async def test_old_examples_make_real_videos(tmp_path: Path) -> None:
+async def test_old_examples_make_real_videos(tmp_path: Path, backend: Backend) -> None:
     """The same, with media that is really fetched and encoded, through a service of its own."""
     (tmp_path / "media").mkdir()
     samples = {
@@ -211,7 +213,7 @@ async def test_old_examples_make_real_videos(tmp_path: Path) -> None:
     async def media(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(samples[request.path])
 
-    environment = {"APIGPU_WORKER_FETCH_ALLOW": "127.0.0.0/8", "X_API_KEY": KEY}
+    environment = {**backend.environment, "X_API_KEY": KEY}
     async with serving(media) as media_url, process(tmp_path / "data", **environment) as running:
         for name, streams in (("caption", {"video"}), ("addaudio", {"video", "audio"})):
             example = next(one for one in EXAMPLES if one.name == name)

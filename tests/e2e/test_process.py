@@ -38,10 +38,10 @@ async def long_job(stub: object, tmp_path: Path, duration_s: float = 60.0) -> jo
 
 
 def leftovers(work_dir: Path) -> list[str]:
-    """Files in the making; a living worker's lock is none."""
+    """Files in the making; a worker's lock and log are none."""
     found = []
     for _, _, names in os.walk(work_dir):  # folders may vanish while we look
-        found += [name for name in names if name != "lock"]
+        found += [name for name in names if name != "lock" and not name.endswith(".log")]
     return found
 
 
@@ -108,10 +108,15 @@ async def test_a_killed_orchestrator_goes_on_after_a_restart(
     assert all(attempt.HasField("end_time") for attempt in lost) and not made.HasField("error")
 
 
-async def test_a_killed_worker_is_replaced_and_the_job_ends_well(tmp_path: Path) -> None:
+async def test_a_killed_worker_is_replaced_and_the_job_ends_well(
+    tmp_path: Path, backend: Backend
+) -> None:
     data_dir = tmp_path / "data"
-    async with process(data_dir) as service, connect(service.address) as stub:
-        (worker_pid,) = named(service.pid, b"gpu_worker\0--listen")
+    async with (
+        process(data_dir, **backend.environment) as service,
+        connect(service.address) as stub,
+    ):
+        (worker_pid,) = named(backend.pid or service.pid, b"gpu_worker\0--listen")
         events = stub.RunJob(requests.run(await long_job(stub, tmp_path, duration_s=8.0)))
         iterator = aiter(events)
         await encoding(iterator)
@@ -121,9 +126,13 @@ async def test_a_killed_worker_is_replaced_and_the_job_ends_well(tmp_path: Path)
         rest = await requests.collect(iterator)
     assert Item.QUEUED in {event.item.state for event in rest if event.HasField("item")}
     assert rest[-1].finished.state == Job.SUCCEEDED
-    assert not leftovers(data_dir / "work")
+    assert not leftovers(backend.work_dir or data_dir / "work")
 
 
+@pytest.mark.one_backend(
+    "a RunPod job goes on when the service stops; that it is followed again:"
+    " test_runpod.py, test_a_restarted_service_follows_the_job_that_went_on_meanwhile"
+)
 async def test_sigterm_hands_over_and_leaves_no_process(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     async with process(data_dir, APIGPU_GRACE_S="0") as service, connect(service.address) as stub:
@@ -137,10 +146,16 @@ async def test_sigterm_hands_over_and_leaves_no_process(tmp_path: Path) -> None:
             await stub.GetJob(video_service_pb2.GetJobRequest(name=job.name), timeout=5)
 
 
-async def test_the_server_says_what_it_is(tmp_path: Path) -> None:
-    async with process(tmp_path / "data") as service, connect(service.address) as stub:
+async def test_the_server_says_what_it_is(tmp_path: Path, backend: Backend) -> None:
+    async with (
+        process(tmp_path / "data", **backend.environment) as service,
+        connect(service.address) as stub,
+    ):
         info = await stub.GetServerInfo(video_service_pb2.GetServerInfoRequest())
-    assert info.backend == "child"
+    assert info.backend == backend.name
+    if backend.name == "runpod":
+        assert not info.workers, "RunPod's workers cannot be asked"
+        return
     (worker,) = info.workers
     assert worker.ffmpeg_version
     found = {encoder.name: encoder for encoder in worker.encoders}

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import Backend
+
 ROOT = Path(__file__).resolve().parents[2]
 UV = str(Path(sys.executable).with_name("uv"))
 TIMEOUT_S = 100
@@ -42,12 +44,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "env" / "bin"
 
 
-async def test_the_wheel_alone_serves_and_makes_a_video(installed: Path, tmp_path: Path) -> None:
+async def test_the_wheel_alone_serves_and_makes_a_video(
+    installed: Path, tmp_path: Path, backend: Backend
+) -> None:
     apigpu = str(installed / "apigpu")
     service = await asyncio.create_subprocess_exec(
         *(apigpu, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data")),
         cwd=tmp_path,
-        env={**os.environ, "APIGPU_HTTP_LISTEN": "127.0.0.1:0"},
+        env={**os.environ, "APIGPU_HTTP_LISTEN": "127.0.0.1:0", **backend.environment},
         stdout=asyncio.subprocess.PIPE,
     )
     try:
@@ -63,11 +67,13 @@ async def test_the_wheel_alone_serves_and_makes_a_video(installed: Path, tmp_pat
         assert await asyncio.wait_for(service.wait(), TIMEOUT_S) == 0
 
 
+@pytest.mark.one_backend("no service is in it")
 def test_the_wheel_knows_its_version(installed: Path, tmp_path: Path) -> None:
     (wheel,) = installed.parents[1].glob("*.whl")
     version = wheel.name.split("-")[1]
     assert version in run(str(installed / "apigpu"), "--version", cwd=tmp_path)
 
 
+@pytest.mark.one_backend("no service is in it")
 def test_everything_that_the_wheel_needs_is_in_the_lock(installed: Path, tmp_path: Path) -> None:
     run(UV, "pip", "check", "--python", str(installed / "python"), cwd=tmp_path)

@@ -19,6 +19,8 @@ from tests.runpod_emulator import ENDPOINT, KEY, faults, running
 from tests.runpod_jobs import batch, encoding, ffmpegs, service
 from tests.services import free_port
 
+pytestmark = pytest.mark.one_backend("it is about RunPod alone")
+
 
 async def test_a_batch_is_made_on_runpod_and_its_story_told_as_it_happens(tmp_path: Path) -> None:
     async with running(tmp_path / "cloud") as cloud, service(cloud, tmp_path / "data") as stub:
@@ -116,7 +118,7 @@ async def test_a_worker_that_must_go_stops_at_once_and_another_takes_over(tmp_pa
         await encoding(events)
         (worker,) = cloud.workers.values()
         encoders = ffmpegs(worker.pid)
-        worker.terminate()
+        cloud.fleet.retire(worker)
         await processes.ended(encoders, 1)
         done = (await requests.collect(events))[-1].finished
         assert done.state == Job.SUCCEEDED, done.error

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +13,20 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from apigpu.video.v1 import job_pb2, video_service_pb2
+from apigpu.video.v1 import job_pb2, operations_pb2, video_service_pb2
 from apigpu.video.v1.job_pb2 import Item, Job, JobEvent
 
-from tests import processes, requests
+from tests import media_samples, processes, requests
 from tests.runpod_emulator import Cloud, Policy, faults, running
 from tests.runpod_emulator.faults import HalfWritten, Lost, Reset, Slow, script
 from tests.runpod_emulator.policy import RATES, Rate
 from tests.runpod_emulator.queue import Job as RemoteJob
 from tests.runpod_jobs import clips, encoding, ffmpegs, picture, service
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.one_backend("it is about RunPod alone"),
+]
 WAIT_S = 60.0
 FOREVER_S = 1e9
 
@@ -211,15 +213,48 @@ async def test_cancel_stops_ffmpeg_within_a_second_of_the_workers_learning_of_it
     event = await encoding(events)
     encoders = {pid for worker in place.cloud.workers.values() for pid in ffmpegs(worker.pid)}
     assert encoders, "nothing is encoding"
-    gone = asyncio.create_task(processes.ended(encoders, WAIT_S))
+    gone = asyncio.create_task(asyncio.to_thread(processes.waited_for, encoders, WAIT_S))
     await place.stub.CancelJob(video_service_pb2.CancelJobRequest(name=event.job))
-    await gone
-    ended_at = time.monotonic()
+    ended_at = await gone
     done = [event async for event in events][-1].finished
     assert done.state == Job.CANCELLED
     (remote,) = place.remotes(done)
     assert remote.status == "CANCELLED"
     assert ended_at - place.cloud.worker_side.stopped_at[remote.id] < 1.0
+
+
+@pytest.mark.parametrize("moment", ["job-take", "job-stream"])
+async def test_a_cancel_that_meets_the_delivery_leaves_nothing_running(
+    place: Place, moment: str
+) -> None:
+    """The SDK forgets a stop for a job that it is just being given. The worker asks whether the
+    work is still wanted before it begins, so it is not done all the same."""
+    cloud = place.cloud
+    begun = asyncio.Event()
+
+    def met(operation: str) -> None:
+        taken = any(job.status == "IN_PROGRESS" for job in cloud.jobs.values())
+        if operation == moment and taken:
+            begun.set()
+
+    job = await place.stub.CreateJob(requests.create(clips(place.file, 60.0)))
+    if moment == "job-take":  # in the moment when RunPod gives it away
+        assert await cloud.clock.until(
+            lambda: any(job.status == "IN_PROGRESS" for job in cloud.jobs.values()), WAIT_S
+        )
+    else:
+        cloud.worker_fault = met
+        await asyncio.wait_for(begun.wait(), WAIT_S)
+    await place.stub.CancelJob(video_service_pb2.CancelJobRequest(name=job.name))
+    done = await requests.finished(place.stub.WatchJob(requests.watch(job)))
+    assert done.state == Job.CANCELLED
+    (remote,) = place.remotes(done)
+    assert remote.status == "CANCELLED" and len(done.attempts) == 1
+    # Both workers take other work, and nothing of this one is left.
+    for _ in range(2):
+        place.made_once(await place.story(), attempts=1)
+    encoders = {pid for worker in cloud.workers.values() for pid in ffmpegs(worker.pid)}
+    await asyncio.to_thread(processes.waited_for, encoders, 5)
 
 
 async def test_a_job_that_takes_too_long_is_stopped_there_and_not_tried_again(
@@ -235,6 +270,28 @@ async def test_a_job_that_takes_too_long_is_stopped_there_and_not_tried_again(
     assert requests.reason_of(done.error) == "TIME_LIMIT"
     assert len(done.attempts) == 1
     await processes.ended(encoders, 5)
+
+
+async def test_a_long_video_in_a_small_file_gets_the_time_that_it_needs(
+    place: Place, tmp_path: Path
+) -> None:
+    """Its length is read from its header before it is dispatched."""
+    video = media_samples.plain_video(tmp_path / "v.mp4", duration_s=1200, size=(64, 36), rate=1)
+    captions = b"1\n00:19:50,000 --> 00:19:59,000\nThe end\n"
+    assert video.stat().st_size < 200_000
+    sent = [
+        await place.stub.UploadFile(requests.chunks(name, body))
+        for name, body in (("v.mp4", video.read_bytes()), ("c.srt", captions))
+    ]
+    source = operations_pb2.MediaSource
+    caption = operations_pb2.Caption(
+        video=source(file=sent[0].name), subtitles=source(file=sent[1].name)
+    )
+    job = Job(caption=caption)
+    done = place.made_once(await place.story(job), attempts=1)
+    (remote,) = place.remotes(done)
+    assert remote.limit_s("executionTimeout", 0) > 10 * 1200
+    assert done.items[0].output.duration.seconds == pytest.approx(1200, abs=2)
 
 
 async def test_progress_is_told_within_two_polls(place: Place) -> None:

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 from pathlib import Path
 
+import pytest
 from apigpu.video.v1 import video_service_pb2
 from apigpu.video.v1.job_pb2 import Job
 
@@ -16,6 +18,7 @@ from tests.runpod_emulator import Policy, running
 from tests.runpod_emulator.worker import HANDLER, environment
 from tests.runpod_jobs import clips, encoding, ffmpegs, picture, service
 
+pytestmark = pytest.mark.one_backend("it is about RunPod alone")
 WAIT_S = 60.0
 # Small enough to be made quickly, large enough to be caught in the making.
 SIZE = {"width": 1280, "height": 720}
@@ -72,10 +75,10 @@ async def test_work_that_another_worker_does_again_ends_the_same_attempt(tmp_pat
         assert attempt.worker_id == remote.workers[1] != remote.workers[0]
 
 
-async def test_a_job_that_comes_after_sigterm_is_done_by_another_worker(tmp_path: Path) -> None:
-    """The SDK accepts it and never runs it. It is given back, which costs an attempt; where the
-    worker is ended before it can do that, RunPod misses it and gives the job to another."""
-    policy = Policy(workers_max=1, hold_s=80.0)  # longer than anything here takes
+async def test_a_job_that_comes_after_sigterm_is_given_back_at_once(tmp_path: Path) -> None:
+    """The SDK accepts what answers its open poll, and never runs it: it is failed, to be done by
+    another worker, before the platform could miss it."""
+    policy = Policy(hold_s=80.0)  # longer than anything here takes
     async with (
         running(tmp_path / "cloud", policy=policy) as cloud,
         service(cloud, tmp_path / "data") as stub,
@@ -85,18 +88,18 @@ async def test_a_job_that_comes_after_sigterm_is_done_by_another_worker(tmp_path
         assert (await requests.finished(stub.RunJob(requests.run(job)))).state == Job.SUCCEEDED
         (worker,) = cloud.workers.values()
         assert await cloud.clock.until(lambda: worker.polls == 1, WAIT_S)
-        policy.workers_max = 2
+        policy.workers_max, policy.grace_s = 2, WAIT_S
         cloud.worker_side.serve_stopping = True
-        worker.terminate()
+        cloud.fleet.retire(worker)
         done = await requests.finished(stub.RunJob(requests.run(job)))
         assert done.state == Job.SUCCEEDED, done.error
-        *given_back, made = done.attempts
-        assert made.worker_id != worker.name
-        assert [requests.reason_of(each.error) for each in given_back] in ([], ["WORKER_LOST"])
-        late = cloud.jobs[(given_back or [made])[0].remote_id]
-        assert late.workers[0] == worker.name
-        assert late.requeued == (0 if given_back else 1)
-        await asyncio.wait_for(worker.wait(), WAIT_S)
+        given_back, made = done.attempts
+        assert requests.reason_of(given_back.error) == "WORKER_LOST"
+        late = cloud.jobs[given_back.remote_id]
+        assert late.workers == [worker.name] and made.worker_id != worker.name
+        assert (late.status, late.requeued) == ("FAILED", 0)
+        assert "going away" in str(late.error)
+        assert await asyncio.wait_for(worker.wait(), WAIT_S) == 0
 
 
 async def test_workers_scale_from_none_to_two_sleep_and_wake(tmp_path: Path) -> None:
@@ -179,6 +182,42 @@ async def test_workers_that_cannot_encode_take_no_work_and_say_why(tmp_path: Pat
         assert [job.workers for job in cloud.jobs.values()] == [[]]
         assert cloud.fleet.crashed
         assert "encoder_process_serves" in cloud.fleet.unhealthy[0]
+
+
+# As in a container: the first process has no default for signals, and nobody above it reaps.
+FIRST = ("unshare", "--fork", "--pid", "--mount-proc", "--kill-child")
+
+
+def can_be_first() -> bool:
+    try:
+        return subprocess.run((*FIRST, "true"), capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not can_be_first(), reason="no PID namespaces here: root on Linux has them")
+async def test_sigterm_ends_a_worker_that_is_the_first_process_of_its_container(
+    tmp_path: Path,
+) -> None:
+    async with (
+        running(tmp_path / "cloud", max_workers=2) as cloud,
+        service(cloud, tmp_path / "data") as stub,
+    ):
+        cloud.fleet.command = (*FIRST, *HANDLER)
+        events = aiter(stub.RunJob(requests.run(clips(await picture(stub, tmp_path), 6.0, **SIZE))))
+        await encoding(events)
+        (worker,) = cloud.workers.values()
+        encoders, below = ffmpegs(worker.pid), processes.descendants(worker.pid)
+        assert encoders
+        cloud.fleet.leave(worker)
+        os.kill(processes.first_below(worker.pid), signal.SIGTERM)
+        await processes.ended(encoders, 2)
+        await processes.ended(below, WAIT_S)
+        done = (await requests.collect(events))[-1].finished
+        assert done.state == Job.SUCCEEDED, done.error
+        broken, made = done.attempts
+        assert requests.reason_of(broken.error) == "WORKER_LOST"
+        assert broken.worker_id == worker.name != made.worker_id
 
 
 async def test_sigterm_ends_a_worker_that_is_still_starting(tmp_path: Path) -> None:

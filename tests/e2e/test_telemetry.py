@@ -4,20 +4,48 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import pytest
 from apigpu.video.v1 import job_pb2, operations_pb2
 from apigpu.video.v1.job_pb2 import Job
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests import requests
+from tests import requests, runpod_jobs
 from tests.otlp import Collector, collector
-from tests.services import connect, free_port, process
+from tests.runpod_emulator import Cloud, running
+from tests.services import Process, connect, free_port, process
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
+
+
+@pytest.fixture(params=["child", "runpod"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """RunPod's worker needs an environment of its own here: no test shares it."""
+    return str(request.param)
+
+
+@asynccontextmanager
+async def observed(backend: str, folder: Path, **environment: str) -> AsyncIterator[Process]:
+    """A service and its worker with this environment. Both end in peace, and tell all they know."""
+    async with AsyncExitStack() as stack:
+        if backend == "runpod":
+            cloud = await stack.enter_async_context(running(folder / "cloud"))
+            cloud.fleet.environment.update(environment)
+            stack.push_async_callback(_retired, cloud)
+            environment |= runpod_jobs.environment(cloud.url, cloud.rest_url)
+        yield await stack.enter_async_context(process(folder / "data", **environment))
+
+
+async def _retired(cloud: Cloud) -> None:
+    for worker in list(cloud.workers.values()):
+        cloud.fleet.retire(worker)
+        await worker.wait()
 
 
 async def clip(address: str, metadata: tuple[tuple[str, str], ...] = ()) -> Job:
@@ -48,12 +76,12 @@ def tree(found: Collector) -> dict[str, str]:
     return {path(span): service for service, span in ours.values()}
 
 
-async def test_one_trace_leads_from_the_call_to_each_ffmpeg(tmp_path: Path) -> None:
+async def test_one_trace_leads_from_the_call_to_each_ffmpeg(tmp_path: Path, backend: str) -> None:
     caller = (("traceparent", f"00-{TRACE}-{CALLER}-01"),)
     # At their end both programs send what they have left, before the collector ends.
     async with (
         collector() as found,
-        process(tmp_path / "data", **found.environment()) as service,
+        observed(backend, tmp_path, **found.environment()) as service,
     ):
         done = await clip(service.address, caller)
     spans = tree(found)
@@ -71,9 +99,11 @@ async def test_one_trace_leads_from_the_call_to_each_ffmpeg(tmp_path: Path) -> N
     assert {"apigpu.jobs.finished", "rpc.server.call.duration"} <= found.metrics
 
 
-async def test_metrics_tell_what_was_done_and_with_which_encoder(tmp_path: Path) -> None:
+async def test_metrics_tell_what_was_done_and_with_which_encoder(
+    tmp_path: Path, backend: str
+) -> None:
     listen = f"127.0.0.1:{free_port()}"
-    async with process(tmp_path / "data", APIGPU_METRICS_LISTEN=listen) as service:
+    async with observed(backend, tmp_path, APIGPU_METRICS_LISTEN=listen) as service:
         await clip(service.address)
         async with (
             aiohttp.ClientSession() as session,
@@ -91,9 +121,9 @@ async def test_metrics_tell_what_was_done_and_with_which_encoder(tmp_path: Path)
     assert 'rpc_response_status_code="OK"' in text
 
 
-async def test_the_log_carries_the_ids_of_job_and_attempt(tmp_path: Path) -> None:
+async def test_the_log_carries_the_ids_of_job_and_attempt(tmp_path: Path, backend: str) -> None:
     logs = {"APIGPU_LOGS_DIR": str(tmp_path / "logs"), "APIGPU_LOG_FORMAT": "json"}
-    async with process(tmp_path / "data", **logs, APIGPU_LOG_LEVEL="DEBUG") as service:
+    async with observed(backend, tmp_path, **logs, APIGPU_LOG_LEVEL="DEBUG") as service:
         done = await clip(service.address)
     lines = (tmp_path / "logs" / "worker.log").read_text().splitlines()
     records = [json.loads(line) for line in lines]

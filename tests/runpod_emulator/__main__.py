@@ -11,16 +11,20 @@ from pathlib import Path
 
 from tests.runpod_emulator.cloud import ENDPOINT, KEY, running
 from tests.runpod_emulator.policy import Policy
+from tests.runpod_emulator.worker import RELAY
 
 _READY_S = 120.0
 
 
-async def serve(port: int, policy: Policy, work_dir: Path) -> None:
+async def serve(port: int, policy: Policy, work_dir: Path, relay_to: str) -> None:
     """Says `ready` and its addresses once it serves, and the workers that it must have do."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running(work_dir, port=port, policy=policy) as cloud:
+        if relay_to:
+            cloud.fleet.command = RELAY
+            cloud.fleet.environment["RELAY_TO"] = relay_to
         await cloud.clock.until(lambda: cloud.fleet.count("idle") >= policy.workers_min, _READY_S)
         print(f"ready {cloud.url} {cloud.rest_url}", flush=True)
         print("A service that works here is started with", file=sys.stderr)
@@ -43,6 +47,7 @@ def main() -> None:
     parser.add_argument("--cold-start", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--no-flash-boot", action="store_true")
     parser.add_argument("--work-dir", type=Path, help="for workers' files and logs")
+    parser.add_argument("--relay-to", default="", help="the gRPC worker that does all work")
     arguments = parser.parse_args()
     policy = Policy(
         workers_min=arguments.min_workers,
@@ -52,7 +57,8 @@ def main() -> None:
         flash_boot=not arguments.no_flash_boot,
     )
     with tempfile.TemporaryDirectory(prefix="runpod-emulator-") as folder:
-        asyncio.run(serve(arguments.port, policy, arguments.work_dir or Path(folder)))
+        work_dir = arguments.work_dir or Path(folder)
+        asyncio.run(serve(arguments.port, policy, work_dir, arguments.relay_to))
 
 
 if __name__ == "__main__":

@@ -54,6 +54,16 @@ class Fleet:
             missing = max(missing, 1)  # whoever seems idle does not take it
         return max(0, min(missing, policy.workers_max - awake))
 
+    def retire(self, worker: Worker) -> None:
+        """Ask it to go. It gets no more work; after the grace it is killed."""
+        self.leave(worker)
+        worker.terminate()
+
+    def leave(self, worker: Worker) -> None:
+        """It is about to go."""
+        worker.state, worker.since = "stopping", self._clock.now()
+        self._clock.wake()
+
     async def reconcile(self) -> None:
         """One step towards what the work asks for."""
         self._let_go_of_the_ended()
@@ -91,9 +101,12 @@ class Fleet:
             awake = self.count("idle") + self.count("running")
             idle = state == "idle" and not self._queue.waiting()
             if idle and now - since > policy.idle_timeout_s and awake > policy.workers_min:
-                worker.since = now
-                worker.pause() if policy.flash_boot else worker.terminate()
-                self._clock.wake()  # its polls end
+                if policy.flash_boot:
+                    worker.since = now
+                    worker.pause()
+                    self._clock.wake()  # its polls end
+                else:
+                    self.retire(worker)
             elif state == "stopping" and now - worker.since > policy.grace_s:
                 await worker.kill()
 

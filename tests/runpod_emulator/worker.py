@@ -17,6 +17,8 @@ from tests import processes
 
 WORKER_KEY = "worker-key"
 PING_INTERVAL_S = 1.0
+# One whose work a test scripts, at the address RELAY_TO.
+RELAY = (sys.executable, "-m", "tests.runpod_emulator.relay_worker")
 HANDLER = (sys.executable, "-m", "gpu_worker.runpod_handler")
 # Should the tests be killed, their workers are too: the SDK would ask a cloud that is gone for
 # jobs, as fast as it can, for ever. No limits.
@@ -69,8 +71,7 @@ class Worker:
         return time.monotonic() - self.heard_at
 
     def terminate(self) -> None:
-        """Ask it to go. It gets no more work."""
-        self.state = "stopping"
+        """Send it SIGTERM."""
         if self.process is not None and self.process.returncode is None:
             self.process.terminate()
 

@@ -104,7 +104,7 @@ class WorkerSide:
         else:
             self._queue.end(job, "COMPLETED", output=body.get("output"))
         if body.get("stopPod"):
-            self._worker(request).terminate()
+            self._fleet.retire(self._worker(request))
         return web.Response()
 
     def _must_go(self, worker: Worker) -> bool:

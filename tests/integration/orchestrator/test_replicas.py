@@ -87,7 +87,7 @@ async def test_what_a_killed_replica_was_at_goes_on_at_another_long_before_its_l
         job = await other.CreateJob(requests.create(pictures("a")))
         await under_way(other, job)
         await doomed.kill()
-        async with serve(ScriptedWorker(do_all), port):
+        async with serve(ScriptedWorker(do_all), f"127.0.0.1:{port}"):
             story = other.WatchJob(requests.watch(job))
             ended = await asyncio.wait_for(requests.finished(story), 30)
         assert ended.state == Job.SUCCEEDED

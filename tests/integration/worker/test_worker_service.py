@@ -21,6 +21,7 @@ from apigpu.worker.v1.worker_service_pb2_grpc import (
     add_WorkerServiceServicer_to_server,
 )
 
+from apigpu_common import __version__
 from apigpu_common.errors import is_retryable
 from apigpu_common.interceptors.errors import ErrorInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
@@ -65,7 +66,7 @@ async def worker_with(work_dir: Path, slots: int = 2) -> AsyncIterator[tuple[Any
     server = grpc.aio.server(interceptors=[ErrorInterceptor(), ValidationInterceptor()])
     port = server.add_insecure_port("127.0.0.1:0")
     async with Workspaces(work_dir) as workspaces, Fetcher(settings) as fetcher:
-        service = WorkerService("w", NO_TOOLS, workspaces, fetcher, slots)
+        service = WorkerService("w", "NVIDIA L4", NO_TOOLS, workspaces, fetcher, slots)
         add_WorkerServiceServicer_to_server(service, server)
         await server.start()
         # A reader that does not read is felt early, as it would be across a slow network.
@@ -110,7 +111,8 @@ async def test_a_short_task_does_not_wait_for_all_of_a_long_one(tmp_path: Path, 
         long = stub.Execute(request(tmp_path, *(f"long{number}" for number in range(8))))
         await asyncio.wait_for(first.wait(), SOON_S)
         short = stub.Execute(request(tmp_path, "short"))
-        assert (await short.read()).HasField("started")
+        told = (await short.read()).started
+        assert (told.worker_id, told.gpu, told.version) == ("w", "NVIDIA L4", __version__)
         go_on.set()
         await asyncio.gather(results_of(long), short.read())
     assert begun.index("short") <= 2

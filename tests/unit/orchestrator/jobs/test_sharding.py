@@ -86,9 +86,9 @@ def test_a_video_that_nobody_has_probed_gets_the_whole_limit() -> None:
     job = job_pb2.Job(caption=operations_pb2.Caption(video=source("https://x.example/a.mp4")))
     assert item_efforts_s(job) is None
     assert limits.run_limit_s(None, 6 * 3600) == 6 * 3600
-    small, large = item_efforts_s(job, 1_000_000), item_efforts_s(job, 100_000_000)
-    assert limits.run_limit_s(small, 6 * 3600) == pytest.approx(720)
-    assert limits.run_limit_s(large, 6 * 3600) == 6 * 3600
+    short, long = item_efforts_s(job, 60.0), item_efforts_s(job, 3600.0)
+    assert limits.run_limit_s(short, 6 * 3600) == pytest.approx(300 + 620)
+    assert limits.run_limit_s(long, 6 * 3600) == 6 * 3600
 
 
 @given(st.floats(0.1, 1e7), st.floats(0.1, 1e7))
