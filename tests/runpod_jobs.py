@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests import processes, requests
 from tests.runpod_emulator import ENDPOINT, KEY, Cloud
+from tests.runpod_emulator.worker import die_with_us
 from tests.services import in_process
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -55,7 +56,15 @@ def emulator(
     """With so many warm workers. variables: further ones of their environment."""
     command = (sys.executable, "-m", "tests.runpod_emulator", "--work-dir", str(work_dir))
     process = subprocess.Popen(
-        (*command, "--min-workers", str(workers), "--max-workers", str(workers), *options),
+        (
+            *die_with_us(),
+            *command,
+            "--min-workers",
+            str(workers),
+            "--max-workers",
+            str(workers),
+            *options,
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={**os.environ, **variables},

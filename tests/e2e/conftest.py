@@ -1,5 +1,5 @@
 """Everything runs twice: on this machine's workers, and on an emulated RunPod. What cannot have a
-meaning on both says so with the marker `one_backend`, and why; a test that does neither fails."""
+meaning on both says so with the marker `one_backend`, and why."""
 
 from __future__ import annotations
 
@@ -89,17 +89,3 @@ def scripted(request: pytest.FixtureRequest) -> Scripted:
         return Scripted()
     found: Scripted = request.getfixturevalue("runpod_relay")
     return found
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """No test is left out of RunPod in silence."""
-    for item in items:
-        if not item.path.is_relative_to(Path(__file__).parent):
-            continue
-        both = {"backend", "scripted"} & set(getattr(item, "fixturenames", ()))
-        marker = item.get_closest_marker("one_backend")
-        if not both and not (marker and marker.args):
-            raise pytest.UsageError(
-                f"{item.nodeid} runs on one backend only: have it use `backend` or `scripted`, or"
-                " say why not with pytest.mark.one_backend(reason)"
-            )

@@ -7,11 +7,14 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.processes import descendants, ended, named
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.one_backend("the demo has its own; the one on RunPod is `make demo-runpod`")
 async def test_a_demo_that_is_told_to_end_takes_its_service_along() -> None:
     demo = await asyncio.create_subprocess_exec(
         *(sys.executable, ROOT / "demo" / "restart.py"), stdout=asyncio.subprocess.PIPE

@@ -18,6 +18,8 @@ from tests import releases, requests
 from tests.scripted_worker import ScriptedWorker, Sender, serve
 from tests.services import Process, connect, process
 
+pytestmark = pytest.mark.one_backend("older releases are asked for nothing but their own workers")
+
 
 @dataclass
 class Gate:

@@ -20,9 +20,12 @@ PING_INTERVAL_S = 1.0
 # One whose work a test scripts, at the address RELAY_TO.
 RELAY = (sys.executable, "-m", "tests.runpod_emulator.relay_worker")
 HANDLER = (sys.executable, "-m", "gpu_worker.runpod_handler")
-# Should the tests be killed, their workers are too: the SDK would ask a cloud that is gone for
-# jobs, as fast as it can, for ever. No limits.
-_DIE_WITH_US = (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *"0000", "--")
+
+
+def die_with_us() -> tuple[str, ...]:
+    """In front of a command: should the tests be killed, it is too. The SDK would ask a cloud that
+    is gone for jobs, as fast as it can, for ever. No limits."""
+    return (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *"0000", "--")
 
 
 @dataclass
@@ -55,7 +58,7 @@ class Worker:
         self.started_at = self.heard_at = time.monotonic()
         with (work_dir / f"{self.name}.log").open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *_DIE_WITH_US,
+                *die_with_us(),
                 *command,
                 start_new_session=True,
                 stdout=log,
