@@ -25,6 +25,7 @@ enum {
     ONE = 1 << 14,      /* a weight of 1 */
     BAND = 32,          /* rows worked on at once */
     STRIP = 128,        /* columns worked on at once */
+    FEW = 18,           /* samples for one result whose products may be rounded each */
     PADDING = 128,      /* bytes behind the last row that are read, but not used */
 };
 
@@ -143,8 +144,28 @@ static void unpack(const uint8_t *source, ptrdiff_t stride, int rows, int16_t *i
         }
 }
 
+/* Of many products, each rounded, the sum would drift: what is flat would not stay flat. Where a
+ * picture is reduced that much they are summed first, and rounded once. */
+static void sum_exactly(const int16_t *source, ptrdiff_t stride, const int32_t *weights, int count,
+                        int16_t *into, int width) {
+    for (int x = 0; x < width; x += 8) {
+        i32x8 sum = {0};
+        for (int k = 0; k < count; k++) {
+            i16x8 values;
+            memcpy(&values, source + k * stride + x, sizeof values);
+            sum += __builtin_convertvector(values, i32x8) * (int16_t)weights[k];
+        }
+        i16x8 rounded = __builtin_convertvector((sum + (1 << 14)) >> 15, i16x8);
+        memcpy(into + x, &rounded, sizeof rounded);
+    }
+}
+
 /* One row of results in one strip, down the columns; each has six bits behind the point. */
 static void sample_down(const int16_t *source, const int32_t *weights, int count, int16_t *into) {
+    if (count > FEW) {
+        sum_exactly(source, STRIP, weights, count, into, STRIP);
+        return;
+    }
     for (int x = 0; x < STRIP; x += 64) {
         i16x16 sum[4] = {{0}};
         const int16_t *at = source + x;
@@ -188,6 +209,10 @@ static void turn_strip(const int16_t *strip, int16_t *into) {
 /* One column of results of a turned band; each has five bits behind the point. */
 static inline void sample_across(const int16_t *turned, const int32_t *weights, int count,
                                  int16_t *into) {
+    if (count > FEW) {
+        sum_exactly(turned, BAND, weights, count, into, BAND);
+        return;
+    }
     i16x16 upper = {0}, lower = {0};
     for (int k = 0; k < count; k++, turned += BAND) {
         i16x16 weight = fill(weights[k]);

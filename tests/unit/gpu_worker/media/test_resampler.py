@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -68,6 +68,17 @@ def test_what_is_flat_stays_flat(value: int, part: float) -> None:
     size = (97, 61)
     source = plane(bytes([value]) * (size[0] * size[1]), size)
     assert (sampled(source, Box(0.3, 0.7, size[0] * part, size[1] * part), (50, 34)) == value).all()
+
+
+@given(st.integers(0, 255), st.tuples(sides, sides), st.tuples(sides, sides))
+@example(7, (541, 420), (38, 3))
+@example(166, (686, 744), (29, 5))
+@example(255, (400, 400), (7, 7))
+def test_what_is_flat_stays_flat_at_any_size(
+    value: int, size: tuple[int, int], wanted: tuple[int, int]
+) -> None:
+    source = plane(bytes([value]) * (size[0] * size[1]), size)
+    assert (sampled(source, Box(0, 0, *size), wanted) == value).all()
 
 
 def test_a_hard_edge_does_not_wrap_around() -> None:
