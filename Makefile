@@ -83,7 +83,7 @@ build/audited: requirements.txt docker/worker.txt tools/audit.py | .venv/ok
 	@python tools/audit.py || test $$? = 2
 	@mkdir -p build && touch $@
 
-chaos: .venv/ok ## hundreds of small jobs on both databases while everything is killed with -9
+chaos: .venv/ok ## hundreds of small jobs on both databases while everything dies, fills up or jumps (15-40 min)
 	@python -m tests.chaos --database sqlite
 	@python -m tests.chaos --database postgres
 

@@ -11,6 +11,7 @@ import logging
 import time
 from typing import Final
 
+from apigpu_common.errors import ServiceError
 from orchestrator.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -40,9 +41,13 @@ class Presence:
             await asyncio.sleep(_LOOK_S)
             try:
                 await self.look(time.monotonic())
-            except Exception:  # with the store away, nobody is seen: it is looked anew later
-                log.exception("cannot see who is there")
+            except Exception as error:
+                # With the store away, nobody is seen, and nobody is dead for that.
                 self._missed_since = {}
+                if isinstance(error, ServiceError):
+                    log.warning("cannot see who is there: %s", error.message)
+                else:
+                    log.exception("cannot see who is there")
 
     async def look(self, now: float) -> None:
         """Free what those hold who have not been seen for long enough."""

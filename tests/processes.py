@@ -28,9 +28,18 @@ def descendants(pid: int) -> set[int]:
 
 def command_line(pid: int) -> bytes:
     """Its words, each followed by a NUL; empty where it has ended."""
+    return _of(pid, "cmdline")
+
+
+def environment(pid: int) -> bytes:
+    """The variables it was started with, each followed by a NUL; empty where it has ended."""
+    return _of(pid, "environ")
+
+
+def _of(pid: int, file: str) -> bytes:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/{file}").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return b""
 
 

@@ -1,4 +1,5 @@
-"""`make chaos`: hundreds of small jobs while everything that can die is killed with -9.
+"""`make chaos`: hundreds of small jobs while what can die is killed with -9 or frozen, the database
+is away, the disk is full and clocks are set.
 
 Real processes throughout: orchestrators, workers, FFmpeg, PostgreSQL.
 """

@@ -8,11 +8,11 @@ import contextlib
 import random
 import secrets
 import shutil
+import signal
 import sqlite3
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -22,63 +22,61 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tests import runpod_jobs
 from tests.chaos import checks
+from tests.chaos.disk import enter_own_mounts
 from tests.chaos.faults import Faults
 from tests.chaos.load import Callers
-from tests.chaos.system import Postgres, System
+from tests.chaos.system import System
 from tests.services import connect
 
 _SETTLE_S = 60.0
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What runs under fire, for how long, and by which dice."""
-
-    database: str
-    backend: str
-    jobs: int
-    seed: int
-    limit_s: float
-
-
-async def chaos(folder: Path, plan: Plan) -> int:
+async def chaos(folder: Path, asked: argparse.Namespace) -> int:
     """Returns how many things are wrong."""
-    dice = random.Random(plan.seed)
-    postgres = None
-    if plan.database == "postgres":
-        postgres = Postgres(folder / "postgres")
+    dice = random.Random(asked.seed)
     with contextlib.ExitStack() as stack:
         runpod = None
-        if plan.backend == "runpod":
+        if asked.backend == "runpod":
             runpod = stack.enter_context(runpod_jobs.emulator(folder / "cloud", workers=2))
-        system = System(folder, postgres, 2 if postgres else 1, runpod)
-        await system.start()
-        callers, faults = Callers(system, dice, plan.jobs), Faults(system, dice)
+        system = System(folder, runpod, with_postgres=asked.database == "postgres")
+        if not system.disk.is_own:
+            print("NOT TESTED: a full disk. Only root can mount a small one (unshare, mount).")
+        faults = Faults(system, dice, asked.outage_s)
+        callers = Callers(system, dice, asked.jobs, faults.each_was_done)
         began = time.monotonic()
         try:
-            async with asyncio.timeout(plan.limit_s):
+            await system.start()
+            async with asyncio.timeout(asked.limit_s):
                 await _under_fire(callers, faults)
             stored = await _stored(system)
             codes = await system.stop()
             tasks = await _open_tasks(system)
+        except BaseException:
+            _keep(system)
+            raise
         finally:
-            for replica in system.replicas:
-                with contextlib.suppress(ProcessLookupError):
-                    replica.process.kill()
-            if postgres is not None:
-                postgres.stop()
-    seconds = time.monotonic() - began
+            await system.end()
     wrong = [
         *checks.stories(callers.stories, stored),
-        *checks.results(stored, folder / "data"),
-        *checks.leftovers(folder),
+        *checks.times(stored),
+        *checks.results(stored, system.data / "files"),
+        *checks.leftovers(folder, system.data),
         *([f"{tasks} tasks are left"] if tasks else []),
         *(f"an orchestrator ended with {code}" for code in codes if code),
     ]
-    _report(plan, seconds, callers, faults, stored)
+    _report(asked, time.monotonic() - began, callers, faults, stored)
     for line in wrong[:20]:
         print(f"  WRONG: {line}")
+    if wrong:
+        _keep(system)
+    system.disk.close()
     return len(wrong)
+
+
+def _keep(system: System) -> None:
+    """The small disk goes with this process: what is on it is for whoever looks for the reason."""
+    if system.disk.is_own and system.data.exists():
+        shutil.copytree(system.data, system.folder / "data", dirs_exist_ok=True)
 
 
 async def _under_fire(callers: Callers, faults: Faults) -> None:
@@ -90,13 +88,14 @@ async def _under_fire(callers: Callers, faults: Faults) -> None:
         TimeElapsedColumn(),
     )
     with Progress(*columns) as progress:
-        bar = progress.add_task("", total=len(callers.stories), faults=0)
+        bar = progress.add_task("", faults=0)
         fire = asyncio.create_task(faults.run())
         load = asyncio.create_task(callers.run())
         try:
             while not load.done():
                 await asyncio.wait([load, fire], timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
-                progress.update(bar, completed=callers.ended, faults=faults.done.total())
+                told, count = len(callers.stories), faults.done.total()
+                progress.update(bar, completed=callers.ended, total=told, faults=count)
                 if fire.done():
                     fire.result()  # a fault that could not be done is an error of the test
             load.result()
@@ -139,12 +138,12 @@ async def _open_tasks(system: System) -> int:
             return int(await connection.fetchval(count))
         finally:
             await connection.close()
-    with contextlib.closing(sqlite3.connect(system.folder / "data" / "jobs.sqlite3")) as database:
+    with contextlib.closing(sqlite3.connect(system.data / "jobs.sqlite3")) as database:
         return int(database.execute(count).fetchone()[0])
 
 
 def _report(
-    plan: Plan,
+    asked: argparse.Namespace,
     seconds: float,
     callers: Callers,
     faults: Faults,
@@ -154,10 +153,9 @@ def _report(
     cuts = sum(story.cuts for story in callers.stories)
     items = sum(len(job.items) for job in stored.values())
     print(
-        f"{plan.database} and {plan.backend}, seed {plan.seed}: {len(stored)} jobs with {items}"
-        f" items in {seconds:.0f} s,"
-        f" {sum(attempts)} attempts (at most {max(attempts, default=0)} for one job),"
-        f" {cuts} streams cut or refused"
+        f"{asked.database} and {asked.backend}, seed {asked.seed}:"
+        f" {len(stored)} jobs with {items} items in {seconds:.0f} s, {sum(attempts)} attempts"
+        f" (at most {max(attempts, default=0)} for one job), {cuts} streams cut or refused"
     )
     for name, count in sorted(faults.done.items()):
         print(f"  {count:4d} {name}")
@@ -170,12 +168,16 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
     parser.add_argument("--limit-s", type=float, default=1800.0)
-    arguments = parser.parse_args()
+    parser.add_argument("--outage-s", type=float, default=30.0, help="of the database, at worst")
+    asked = parser.parse_args()
+    enter_own_mounts()
+    # Whoever ends it by SIGTERM, as a time limit does, leaves nothing behind either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Not below the folder for tests, which PostgreSQL's own user may not enter.
     folder = Path(tempfile.mkdtemp(prefix="apigpu-chaos-"))
     folder.chmod(0o755)
-    print(f"seed {arguments.seed}; logs in {folder}", flush=True)
-    wrong = asyncio.run(chaos(folder, Plan(**vars(arguments))))
+    print(f"seed {asked.seed}; logs in {folder}", flush=True)
+    wrong = asyncio.run(chaos(folder, asked))
     if wrong:
         print(f"{wrong} promises were broken; everything is kept in {folder}")
         return 1

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from apigpu.video.v1.job_pb2 import Item, Job
 
+from orchestrator.files.storage import ARRIVALS
 from tests import processes
 from tests.chaos.load import Story
 
-_WRONG_ENDS = frozenset({Job.CANCELLED, Job.STATE_UNSPECIFIED})
+_TIMES = ("create_time", "start_time", "end_time")
 
 
 def stories(told: list[Story], stored: dict[str, Job]) -> Iterator[str]:
@@ -36,6 +37,16 @@ def stories(told: list[Story], stored: dict[str, Job]) -> Iterator[str]:
             yield f"{story.name} has {job.last_sequence} events, {story.sequence} were told"
 
 
+def times(stored: dict[str, Job]) -> Iterator[str]:
+    """However clocks were set, what came later is not older."""
+    for job in stored.values():
+        for told in (job, *job.attempts):
+            known = [name for name in _TIMES if told.HasField(name)]
+            order = [getattr(told, name).ToNanoseconds() for name in known]
+            if order != sorted(order):
+                yield f"the times of {job.name} are not in order: {known} {order}"
+
+
 def results(stored: dict[str, Job], files: Path) -> Iterator[str]:
     """Every result is there, whole, and belongs to one item."""
     outputs = [item.output for job in stored.values() for item in job.items if _made(item)]
@@ -50,15 +61,16 @@ def results(stored: dict[str, Job], files: Path) -> Iterator[str]:
             yield f"{output.file} has other bytes"
 
 
-def leftovers(folder: Path) -> Iterator[str]:
+def leftovers(folder: Path, data: Path) -> Iterator[str]:
     """No process and no temporary file of the system is left."""
     for pid in (int(entry.name) for entry in Path("/proc").glob("[0-9]*")):
-        if pid != os.getpid() and str(folder).encode() in processes.command_line(pid):
+        told = processes.command_line(pid) + processes.environment(pid)
+        if pid != os.getpid() and str(folder).encode() in told:
             yield f"process {pid} is left: {processes.command_line(pid)[:120]!r}"
-    work = folder / "data" / "work"
-    for path in work.rglob("*") if work.exists() else ():
-        if path.is_file() and path.name != "lock":
-            yield f"{path.relative_to(folder)} is left"
+    for room in ("work", "uploads", f"files/{ARRIVALS}"):
+        for path in (data / room).rglob("*"):
+            if path.is_file() and path.name != "lock":
+                yield f"{path.relative_to(data)} is left"
 
 
 def _made(item: Item) -> bool:

@@ -42,6 +42,7 @@ class Story:
     last: Job | None = None
     sequence: int = 0
     percent: float = 0.0
+    time_ns: int = 0
     cuts: int = 0
     faults: list[str] = field(default_factory=list)
 
@@ -52,17 +53,25 @@ class Story:
             self.faults.append(f"event {event.sequence} came after {self.sequence}")
         if event.progress.percent < self.percent:
             self.faults.append(f"progress fell from {self.percent} to {event.progress.percent}")
+        time_ns = event.event_time.ToNanoseconds()
+        if time_ns < self.time_ns:
+            self.faults.append(f"event {event.sequence} is older than the one before it")
         self.sequence, self.percent = event.sequence, event.progress.percent
+        self.time_ns = time_ns
         if event.HasField("finished"):
             self.last = event.finished
 
 
 class Callers:
-    """Makes `count` jobs with a few callers at a time."""
+    """Makes `count` jobs with a few callers at a time, and then one after the other until all
+    that is to happen has happened."""
 
-    def __init__(self, system: System, dice: random.Random, count: int) -> None:
+    def __init__(
+        self, system: System, dice: random.Random, count: int, all_happened: asyncio.Event
+    ) -> None:
         self._system = system
         self._dice = dice
+        self._all_happened = all_happened
         self.stories = [Story() for _ in range(count)]
         self._picture = _picture(dice)
 
@@ -78,6 +87,9 @@ class Callers:
                 await self._one(left.pop())
 
         await asyncio.gather(*(caller() for _ in range(_CALLERS)))
+        while not self._all_happened.is_set():
+            self.stories.append(Story())
+            await self._one(self.stories[-1])
 
     async def _one(self, story: Story) -> None:
         file = await self._until_answered(self._upload)

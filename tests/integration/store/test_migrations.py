@@ -107,6 +107,18 @@ async def test_uploads_and_jobs_of_0003_go_along(url: str, connect: Callable[[],
     await store.close()
 
 
+@pytest.mark.parametrize("revision", ["0004", "0005"])
+async def test_what_is_still_to_be_removed_goes_along(
+    url: str, connect: Callable[[], Database], revision: str
+) -> None:
+    await asyncio.to_thread(migrations.upgrade, url, revision)
+    await insert(url, "removed_files", {"key": "f"})
+    store = Store(connect())
+    await store.open()
+    assert await store.removed_keys(10) == ["f"]
+    await store.close()
+
+
 async def test_keys_and_webhooks_of_0006_go_along(
     url: str, connect: Callable[[], Database]
 ) -> None:
