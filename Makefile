@@ -101,7 +101,7 @@ check: .venv/ok contract build/audited ## contract, formatting, lint, types, arc
 	@python tools/states_page.py --check
 	@python tools/api_page.py --check
 	@! command -v hadolint >/dev/null || hadolint --ignore DL3008 docker/*.Dockerfile docker/*/*.Dockerfile
-	@! command -v docker-compose >/dev/null || X_API_KEY=x POSTGRES_PASSWORD=x docker-compose -f docker/compose.yaml config -q
+	@! command -v docker-compose >/dev/null || X_API_KEY=x POSTGRES_PASSWORD=x S3_SECRET_KEY=x docker-compose -f docker/compose.yaml config -q
 
 .proto-deps/ok: requirements-dev.txt tools/proto_deps.py | .venv/ok
 	@python tools/proto_deps.py .proto-deps && touch $@
@@ -125,6 +125,7 @@ lock: .venv/ok ## resolve the dependencies anew
 	@$(LOCK) pyproject.toml -c requirements-dev.txt -o requirements.txt
 	@python tools/requirements_of.py orchestrator client | $(LOCK) - -c requirements-dev.txt -o docker/orchestrator.txt
 	@python tools/requirements_of.py worker runpod | $(LOCK) - -c requirements-dev.txt -o docker/worker.txt
+	@printf '%s\n' uv==$(UV_VERSION) hatchling ziglang | $(LOCK) - -c requirements-dev.txt -o docker/build.txt
 
 format: .venv/ok ## format and fix what can be fixed
 	@ruff format . && ruff check --fix .

@@ -8,12 +8,14 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 python3-venv \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY docker/worker.txt ./
-RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir uv==0.13.9 \
+COPY docker/build.txt docker/worker.txt ./
+RUN python3 -m venv /opt/build \
+ && /opt/build/bin/pip install --no-cache-dir --require-hashes -r build.txt \
  && python3 -m venv --without-pip /opt/apigpu \
- && /opt/uv/bin/uv pip install --no-cache --python /opt/apigpu/bin/python --require-hashes -r worker.txt
+ && /opt/build/bin/uv pip install --no-cache --python /opt/apigpu/bin/python --require-hashes -r worker.txt
 COPY . .
-RUN /opt/uv/bin/uv pip install --no-cache --python /opt/apigpu/bin/python --no-deps .
+RUN /opt/build/bin/python -m hatchling build -t wheel -d /dist \
+ && /opt/build/bin/uv pip install --no-cache --python /opt/apigpu/bin/python --no-deps /dist/*.whl
 
 FROM debian:bookworm-slim
 RUN apt-get update \

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,14 +44,28 @@ async def _spare_the_disk(url: str) -> None:
         await connection.close()
 
 
-@pytest.fixture
-async def postgres_url(postgres_server: str) -> AsyncIterator[str]:
-    """The URL of an empty database of this test's own."""
+@asynccontextmanager
+async def _database(server: str) -> AsyncIterator[str]:
+    """The URL of a new database."""
     name = f"test_{secrets.token_hex(6)}"
-    connection = await asyncpg.connect(postgres_server)
+    connection = await asyncpg.connect(server)
     try:
         await connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
-        yield urlsplit(postgres_server)._replace(path=f"/{name}").geturl()
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await connection.close()
+
+
+@pytest.fixture
+async def postgres_url(postgres_server: str) -> AsyncIterator[str]:
+    """The URL of an empty database of this test's own."""
+    async with _database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
+async def empty_postgres_url(postgres_server: str) -> AsyncIterator[str]:
+    """Of a second one."""
+    async with _database(postgres_server) as url:
+        yield url

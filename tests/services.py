@@ -90,13 +90,16 @@ class Process:
 
 
 @asynccontextmanager
-async def process(data_dir: Path, *program: str, **environment: str) -> AsyncIterator[Process]:
+async def process(
+    data_dir: Path, *program: str, python: str | Path = sys.executable, **environment: str
+) -> AsyncIterator[Process]:
     """An orchestrator of its own, with the worker child that it starts.
 
-    program: the module to run with its arguments, where it is not the orchestrator itself.
+    python: the interpreter, and by it the packages. program: the module to run with its
+    arguments, where it is not the orchestrator itself.
     """
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", *(program or ("orchestrator",))),
+        *(python, "-m", *(program or ("orchestrator",))),
         stdout=asyncio.subprocess.PIPE,
         env={
             **os.environ,

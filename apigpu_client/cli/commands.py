@@ -34,6 +34,7 @@ for _command in (
     doctor.doctor,
     looking.serve,
     looking.deploy,
+    looking.backup,
     keys.keys,
 ):
     main.add_command(_command)

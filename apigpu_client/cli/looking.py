@@ -208,14 +208,18 @@ def serve(listen: str | None, data_dir: Path | None) -> None:
     _become("orchestrator")
 
 
-@click.command(
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-)
+@click.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def deploy(arguments: tuple[str, ...]) -> None:
     """Set up RunPod's template and endpoint: apigpu deploy runpod --help."""
     _become("orchestrator.deploy", *arguments)
+
+
+@click.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def backup(arguments: tuple[str, ...]) -> None:
+    """Copy database and files while the service runs: apigpu backup --help."""
+    _become("orchestrator.backup", *arguments)
 
 
 def _become(module: str, *arguments: str) -> None:

@@ -10,7 +10,7 @@ folder=$(mktemp -d "${TMPDIR:-/var/tmp}/api-gpu.XXXXXX")
 docker=/usr/bin/docker
 compose=(docker-compose -f docker/compose.yaml)
 export DOCKER_HOST="unix://$folder/sock" DOCKER_BUILDKIT=1
-export X_API_KEY="rehearsal-$RANDOM$RANDOM$RANDOM" POSTGRES_PASSWORD="$RANDOM$RANDOM"
+export X_API_KEY="rehearsal-$RANDOM$RANDOM$RANDOM" POSTGRES_PASSWORD="$RANDOM$RANDOM" S3_SECRET_KEY="$RANDOM$RANDOM"
 export APIGPU_GRPC_PORT=${APIGPU_GRPC_PORT:-50251} APIGPU_HTTP_PORT=${APIGPU_HTTP_PORT:-50280}
 export POSTGRES_IMAGE=api-gpu-rehearsal-postgres OBJECTSTORE_IMAGE=api-gpu-rehearsal-objectstore
 
@@ -51,6 +51,7 @@ build() { $docker build -q -f "$1" -t "$2" . >/dev/null; say "$2: $($docker imag
 build docker/orchestrator.Dockerfile api-gpu-orchestrator
 build docker/worker.Dockerfile api-gpu-worker
 build docker/rehearsal/postgres.Dockerfile $POSTGRES_IMAGE
+build docker/rehearsal/objectstore.Dockerfile $OBJECTSTORE_IMAGE
 
 "${compose[@]}" up -d --no-build --wait >/dev/null 2>&1 || { "${compose[@]}" ps -a; exit 1; }
 say "the stack is healthy"
@@ -64,13 +65,29 @@ jobs=$("${compose[@]}" exec -T -e PGPASSWORD="$POSTGRES_PASSWORD" postgres \
   psql -h 127.0.0.1 -U apigpu -tA -c 'select count(*) from jobs' apigpu)
 [ "$jobs" = 1 ]
 say "PostgreSQL has it"
-
-kill -9 "$($docker inspect -f '{{.State.Pid}}' "$("${compose[@]}" ps -q orchestrator)")"
-for _ in $(seq 120); do
-  state=$($docker inspect -f '{{.State.Health.Status}} {{.RestartCount}}' "$("${compose[@]}" ps -q orchestrator)")
-  [ "$state" = "healthy 1" ] && break
-  sleep 0.5
+stored=$("${compose[@]}" exec -T orchestrator python3 -c '
+from obstore.store import from_url
+print(*(each["size"] for page in from_url("s3://videos", client_options={"allow_http": True}).list() for each in page))')
+[[ " $stored " == *" $(stat -c %s "$folder/clip.mp4") "* ]] || { echo "S3 has files of $stored bytes"; exit 1; }
+say "the S3 server has it"
+for service in orchestrator worker; do
+  "${compose[@]}" exec -T $service cat /proc/1/cmdline | tr '\0' ' ' | grep -E 'python3? -m (orchestrator|gpu_worker)' >/dev/null
+  [ "$("${compose[@]}" exec -T $service id -u)" = 10001 ]
 done
-[ "$state" = "healthy 1" ] || { echo "the orchestrator is $state"; exit 1; }
+say "our processes are the containers' first ones, and not root"
+
+for service in orchestrator worker objectstore; do
+  kill -9 "$($docker inspect -f '{{.State.Pid}}' "$("${compose[@]}" ps -q $service)")"
+  for _ in $(seq 120); do
+    state=$($docker inspect -f '{{.State.Health.Status}} {{.RestartCount}}' "$("${compose[@]}" ps -q $service)")
+    [ "$state" = "healthy 1" ] && break
+    sleep 0.5
+  done
+  [ "$state" = "healthy 1" ] || { echo "$service is $state"; exit 1; }
+  say "killed with -9, $service is healthy again"
+done
 apigpu get "$job" --json | grep '"SUCCEEDED"' >/dev/null
-say "killed with -9, the orchestrator is back and knows the job"
+apigpu download "$job" -o "$folder/again.mp4"
+cmp "$folder/clip.mp4" "$folder/again.mp4"
+apigpu animate demo/media/02-*.jpg --duration 1 -o "$folder/second.mp4" --json >/dev/null
+say "the job is known, its result is there, and the next one is done"

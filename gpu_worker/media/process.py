@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opentelemetry import trace
+from opentelemetry.trace import StatusCode
 
 from gpu_worker.cage.rules import rules
 
@@ -166,22 +167,31 @@ async def child(
     )
     program = _name(command)
     running = Child(process, program)
-    with _TRACER.start_as_current_span(
-        program,
-        attributes={"process.executable.name": program, "process.pid": process.pid},
-    ) as span:
-        try:
-            yield running
-        finally:
-            await _despite_cancel(running.end())
-            if process.returncode is not None:
-                span.set_attribute("process.exit.code", process.returncode)
+    # Not the parent of what happens meanwhile: other children are no work of this one's.
+    span = _TRACER.start_span(
+        program, attributes={"process.executable.name": program, "process.pid": process.pid}
+    )
+    try:
+        yield running
+    except Exception as error:
+        span.record_exception(error)
+        span.set_status(StatusCode.ERROR)
+        raise
+    finally:
+        await _despite_cancel(running.end())
+        if process.returncode is not None:
+            span.set_attribute("process.exit.code", process.returncode)
+        span.end()
 
 
 def _name(command: Sequence[str | Path]) -> str:
-    """The program, or our module that Python runs: for people who read errors and traces."""
-    ours = (str(part) for part in command if str(part).startswith("gpu_worker."))
-    return next(ours, Path(str(command[0])).name)
+    """The program, or what Python runs of ours: for people who read errors and traces."""
+    for part in command:
+        if str(part).startswith("gpu_worker."):
+            return str(part)
+        if isinstance(part, Path) and part.suffix == ".py":
+            return part.stem
+    return Path(str(command[0])).name
 
 
 async def _despite_cancel(ending: Coroutine[None, None, None]) -> None:

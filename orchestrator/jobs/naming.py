@@ -24,7 +24,8 @@ def output_filename(job: Job, item_id: str, video_filename: str = "") -> str:
         return f"{_clean(item_id)}.mp4"
     source: MediaSource = getattr(job, operation).video
     name = video_filename or unquote(PurePosixPath(urlsplit(source.uri).path).name)
-    return f"{_clean(PurePosixPath(name).stem)}{_SUFFIX[operation]}.mp4"
+    suffix = _SUFFIX.get(operation) or f"-{operation.replace('_', '-')}"
+    return f"{_clean(PurePosixPath(name).stem)}{suffix}.mp4"
 
 
 def _clean(text: str) -> str:

@@ -16,6 +16,8 @@ from orchestrator.store.patience import PatientDatabase
 from orchestrator.store.sqlite import SqliteDatabase
 from orchestrator.store.tasks import TASKS, Tasks
 
+SQLITE_FILE = "jobs.sqlite3"
+
 
 class Store(Jobs, Events, Tasks, Files, Keys, KeptSecrets, Deliveries, Expiry):
     """Jobs, their events and tasks, files, and keys, in one database."""
@@ -56,4 +58,4 @@ def store_at(database_url: str, data_dir: Path) -> Store:
         from orchestrator.store.postgres import PostgresDatabase  # slow to load
 
         return Store(PostgresDatabase(database_url))
-    return Store(SqliteDatabase(data_dir / "jobs.sqlite3"))
+    return Store(SqliteDatabase(data_dir / SQLITE_FILE))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -13,18 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents import ROOT, blocks
 from tests.e2e.conftest import Backend
 from tests.services import Process, process
 
-ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 100
-
-
-def blocks(heading: str, language: str) -> list[str]:
-    """The code blocks of one language below a heading of the README."""
-    text = (ROOT / "README.md").read_text()
-    section = re.split(r"^## ", text.split(f"\n## {heading}\n", 1)[1], flags=re.M)[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, flags=re.S)
 
 
 @pytest.fixture
@@ -49,7 +41,7 @@ async def shell(script: str, cwd: Path, server: str) -> subprocess.CompletedProc
 
 @pytest.mark.skipif(shutil.which("grpcurl") is None, reason="no grpcurl for this platform")
 async def test_the_grpcurl_commands_work_as_written(service: Process, tmp_path: Path) -> None:
-    explore, run_job, refused = blocks("grpcurl", "sh")
+    explore, run_job, refused = blocks("README.md", "grpcurl", "sh")
 
     explored = await shell(explore, tmp_path, service.address)
     assert explored.returncode == 0, explored.stderr
@@ -82,7 +74,7 @@ def _json_values(text: str) -> list[dict[str, object]]:
 
 
 async def test_the_command_line_examples_work_as_written(service: Process, tmp_path: Path) -> None:
-    _, commands = blocks("The command line", "sh")
+    _, commands = blocks("README.md", "The command line", "sh")
     (tmp_path / "demo").symlink_to(ROOT / "demo")
     ran = await shell(commands, tmp_path, service.address)
     assert ran.returncode == 0, ran.stderr + ran.stdout
@@ -91,7 +83,7 @@ async def test_the_command_line_examples_work_as_written(service: Process, tmp_p
 
 
 async def test_the_python_example_works_as_written(service: Process, tmp_path: Path) -> None:
-    (example,) = blocks("Python", "python")
+    (example,) = blocks("README.md", "Python", "python")
     picture = next((ROOT / "demo" / "media").glob("01*.jpg"))
     (tmp_path / "demo" / "media").mkdir(parents=True)
     shutil.copyfile(picture, tmp_path / "demo" / "media" / picture.name)
