@@ -29,6 +29,7 @@ _DURATION = metrics.get_meter("apigpu").create_histogram(
 _SERVER_ERRORS = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 )
+_STATUSES = {status.value[0]: status for status in grpc.StatusCode}
 
 
 class TelemetryInterceptor(WrappingInterceptor):
@@ -84,8 +85,7 @@ def _code(context: Any, otherwise: grpc.StatusCode) -> str:
     code = context.code()
     if isinstance(code, grpc.StatusCode):
         return code.name
-    known = {status.value[0]: status for status in grpc.StatusCode}
-    return (known.get(code, otherwise) if code else otherwise).name
+    return (_STATUSES.get(code, otherwise) if code else otherwise).name
 
 
 def _ended(span: Span, code: str) -> None:
