@@ -38,11 +38,17 @@ def time_bars(times: dict[str, Cost]) -> list[Bar]:
             at_least=True,
         ),
         Bar(
-            "zoom: with encoding, times as fast as the old graph with our encoder",
-            ratio("old graph and encoding", "ours and encoding"),
+            "zoom: with encoding, times as fast as the old graph and its encoder",
+            ratio("old graph and its encoder", "ours and encoding"),
             1.7,
             at_least=True,
-            reach=ratio("old graph and encoding", "encoding alone"),
+            reach=ratio("old graph and its encoder", "encoding alone"),
+        ),
+        Bar(
+            "zoom: with encoding, times as fast as the old graph and our encoder",
+            ratio("old graph and our encoder", "ours and encoding"),
+            None,
+            reach=ratio("old graph and our encoder", "encoding alone"),
         ),
         Bar(
             "zoom: with encoding, times as fast as the old product's last release",

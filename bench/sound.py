@@ -29,7 +29,7 @@ def samples(work: Path) -> tuple[Path, Path]:
         ",noise=alls=5:allf=t,format=yuv420p"
         ",setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
     )
-    common.run([*common.FFMPEG, *picture, "-vf", graph, *common.X264, video])
+    common.run([*common.FFMPEG, *picture, "-vf", graph, *common.OLD_X264, video])
     speech = ("-stream_loop", "-1", "-i", common.ROOT / "demo" / "media" / "narration.mp3")
     length = ("-t", str(_LENGTH_S - 0.6), "-ac", "2", "-ar", "48000")
     common.run([*common.FFMPEG, *speech, *length, sound])
@@ -50,7 +50,7 @@ def times(work: Path, video: Path, sound: Path) -> dict[str, common.Cost]:
     tools = asyncio.run(discover(None))
     both = [*common.FFMPEG, "-i", video, "-i", sound, "-map", "0:v", "-map", "1:a"]
     aac = ("-c:a", "aac", "-b:a", "192k")
-    old = [*both, *common.X264, *aac, "-shortest"]
+    old = [*both, *common.OLD_X264, *aac, "-shortest"]
     works = {
         "encoding again": partial(common.run, [*old, work / "old.mp4"]),
         "AAC alone": partial(common.run, [*common.FFMPEG, "-i", sound, *aac, work / "alone.m4a"]),

@@ -28,7 +28,6 @@ OLD_GRAPH = (
     f"scale=6720:3840:flags=lanczos,zoompan=z='min(1+{ZOOM - 1:.3f}*on/{FRAMES},{ZOOM})'"
     f":d={FRAMES}:s={SIZE[0]}x{SIZE[1]}:fps={RATE},format=nv12"
 )
-_LAST_X264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "23")
 _LAST_RATES = ("-maxrate", "10M", "-bufsize", "20M", "-threads", "0")
 RAW = ("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{SIZE[0]}x{SIZE[1]}", "-r", str(RATE))
 _THREADS = 2
@@ -118,9 +117,14 @@ def times(work: Path) -> dict[str, common.Cost]:
         "last release, frames alone": partial(common.run, [*last, "-f", "null", "-"]),
         "ours, frames alone": partial(common.run, render, stdout=subprocess.DEVNULL),
         "encoding alone": partial(encode, 0),
-        "old graph and encoding": partial(common.run, [*old, *common.X264, work / "old.mp4"]),
+        "old graph and its encoder": partial(
+            common.run, [*old, *common.OLD_X264, work / "old.mp4"]
+        ),
+        "old graph and our encoder": partial(
+            common.run, [*old, *common.X264, work / "old-ours.mp4"]
+        ),
         "last release and encoding": partial(
-            common.run, [*last, *_LAST_X264, *_LAST_RATES, work / "last.mp4"]
+            common.run, [*last, *common.OLD_X264, *_LAST_RATES, work / "last.mp4"]
         ),
         "ours and encoding": partial(ours, 0),
         "three at once, encoding alone": partial(at_once, 3, encode),

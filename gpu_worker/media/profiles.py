@@ -58,6 +58,13 @@ def _nvenc(cq: int) -> tuple[str, ...]:
     return ("-preset", "p4", "-tune", "hq", "-rc", "vbr", "-cq", str(cq), "-b:v", "0")
 
 
+def _x264(quality: int) -> tuple[str, ...]:
+    # What superfast lacks most beside veryfast is this tree: with it, a third less work for files
+    # that look alike and are hardly larger.
+    tree = "mbtree=1:rc-lookahead=10"
+    return ("-preset", "superfast", "-crf", str(quality), "-x264-params", tree)
+
+
 def _x265(quality: int) -> tuple[str, ...]:
     crf = min(_WORST, quality + 4)
     return ("-preset", "superfast", "-crf", str(crf), "-x265-params", "log-level=error")
@@ -80,10 +87,7 @@ _HARDWARE: Mapping[Codec, tuple[str, _OptionsOf]] = {
     ),
 }
 _SOFTWARE: Mapping[Codec, tuple[str, _OptionsOf]] = {
-    contract.VIDEO_CODEC_H264: (
-        "libx264",
-        lambda quality: ("-preset", "veryfast", "-crf", str(quality)),
-    ),
+    contract.VIDEO_CODEC_H264: ("libx264", _x264),
     contract.VIDEO_CODEC_HEVC: ("libx265", lambda quality: (*_x265(quality), *_HVC1)),
     contract.VIDEO_CODEC_AV1: ("libsvtav1", _svt_av1),
 }
