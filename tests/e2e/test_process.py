@@ -126,7 +126,8 @@ async def test_a_killed_worker_is_replaced_and_the_job_ends_well(
         rest = await requests.collect(iterator)
     assert Item.QUEUED in {event.item.state for event in rest if event.HasField("item")}
     assert rest[-1].finished.state == Job.SUCCEEDED
-    assert not leftovers(backend.work_dir or data_dir / "work")
+    if backend.name == "child":  # the disk of a RunPod worker goes with it
+        assert not leftovers(data_dir / "work")
 
 
 @pytest.mark.one_backend(
