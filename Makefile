@@ -58,8 +58,8 @@ bench: .venv/ok ## measure every promise against its baseline, in one run
 bench-coldstart: .venv/ok ## measure the start of a RunPod worker against the bare SDK's
 	@python -m bench.coldstart
 
-SOAK_SECONDS ?= 30
-bench-jobs: .venv/ok ## measure the service under load beside a bare gRPC server (SOAK_SECONDS=30)
+SOAK_SECONDS ?= 60
+bench-jobs: .venv/ok ## measure the service under load beside a bare gRPC server (SOAK_SECONDS=60)
 	@python -m bench.jobs --soak-seconds $(SOAK_SECONDS)
 
 gpu-check: .venv/ok ## try every encoder on this machine, and compare

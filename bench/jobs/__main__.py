@@ -20,7 +20,7 @@ from rich.console import Console
 
 from bench import common
 from bench.common import Bar
-from bench.jobs import growth, plots, watching
+from bench.jobs import growth, observed, plots, watching
 
 OUTPUT = common.ROOT / "build" / "bench"
 Found = Coroutine[Any, Any, tuple[list[Bar], dict[str, Any]]]
@@ -28,13 +28,14 @@ Found = Coroutine[Any, Any, tuple[list[Bar], dict[str, Any]]]
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.jobs")
-    parser.add_argument("--soak-seconds", type=float, default=30, metavar="S")
+    parser.add_argument("--soak-seconds", type=float, default=60, metavar="S")
     pieces: dict[str, Callable[[], Found]] = {
         "create": growth.create,
         "fan-out": watching.fan_out,
         "idle": watching.idle,
         "latency": watching.latency,
         "stored": growth.stored,
+        "telemetry": observed.telemetry,
         "soak": lambda: growth.soak(arguments.soak_seconds),
     }
     parser.add_argument("piece", nargs="*", help=f"of {', '.join(pieces)}; default: all")

@@ -8,7 +8,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from apigpu.video.v1.job_pb2 import Job
 from bench.common import Bar
 from bench.jobs.servers import Rate, Server, bare, create_rate, ours, rate
 from orchestrator import ids
-from tests import requests
+from tests import postgres, requests
 from tests.scripted_worker import ScriptedWorker, Sender, do_all
 
 STORED = (0, 10_000, 100_000, 1_000_000)
@@ -36,19 +36,35 @@ async def _never(task: object, sender: Sender) -> None:
 
 
 async def create() -> tuple[list[Bar], dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as folder:
-        async with ours(ScriptedWorker(_never), Path(folder)) as server, bare() as baseline:
-            await create_rate(server, 200), await create_rate(baseline, 200)
-            mine, theirs = [], []
+    """PostgreSQL (its processes are not counted) is a figure without a bar."""
+    with tempfile.TemporaryDirectory() as folder, _postgres() as url:
+        worker = ScriptedWorker(_never)
+        async with (
+            ours(worker, Path(folder) / "sqlite") as on_sqlite,
+            ours(worker, Path(folder) / "postgres", APIGPU_DATABASE_URL=url) as on_postgres,
+            bare() as baseline,
+        ):
+            servers = {"ours": on_sqlite, "ours, PostgreSQL": on_postgres, "bare": baseline}
+            rates: dict[str, list[Rate]] = {name: [] for name in servers}
+            for server in servers.values():
+                await create_rate(server, 200)
             for _ in range(5):  # they take turns
-                theirs.append(await create_rate(baseline, _CREATES))
-                mine.append(await create_rate(server, _CREATES))
-    our, their = _middle(mine), _middle(theirs)
+                for name, server in servers.items():
+                    rates[name].append(await create_rate(server, _CREATES))
+    middle = {name: _middle(found) for name, found in rates.items()}
     name = "CreateJob, durable on SQLite: rate, of a bare server's"
-    return [Bar(name, our.per_s / their.per_s, 0.4, at_least=True)], {
-        "ours": asdict(our),
-        "bare": asdict(their),
+    return [Bar(name, middle["ours"].per_s / middle["bare"].per_s, 0.4, at_least=True)], {
+        name: asdict(found) for name, found in middle.items()
     }
+
+
+@contextmanager
+def _postgres() -> Iterator[str]:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        yield postgres.start(folder)
+    finally:
+        postgres.remove(folder)
 
 
 def _middle(rates: list[Rate]) -> Rate:
@@ -163,12 +179,14 @@ async def soak(seconds: float) -> tuple[list[Bar], dict[str, Any]]:
                 worker.tasks.clear()
                 samples.append((time.monotonic() - began, server.memory_bytes / 2**20))
             await asyncio.gather(*customers)
+            stored_mib = (Path(folder) / "jobs.sqlite3").stat().st_size / 2**20
     mib = [size for _, size in samples]
     half = statistics.median(_around(mib, 0.5))
     end = statistics.median(_around(mib, 0.95))
     return [Bar("memory at the end of the soak, of that in its middle", end / half, 1.1)], {
         "seconds": seconds,
         "jobs": jobs,
+        "database, MiB": round(stored_mib, 1),
         "MiB": [(round(at, 1), round(size, 1)) for at, size in samples],
     }
 

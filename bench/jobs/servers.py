@@ -47,9 +47,9 @@ class Rate:
 
 
 @asynccontextmanager
-async def ours(worker: ScriptedWorker, data_dir: Path) -> AsyncIterator[Server]:
+async def ours(worker: ScriptedWorker, data_dir: Path, **environment: str) -> AsyncIterator[Server]:
     """The orchestrator as it is shipped, with a worker in this process."""
-    settings = {"APIGPU_GRACE_S": "0", "APIGPU_LOG_LEVEL": "WARNING"}
+    settings = {"APIGPU_GRACE_S": "0", "APIGPU_LOG_LEVEL": "WARNING", **environment}
     async with (
         serve(worker) as address,
         services.process(data_dir, APIGPU_WORKERS=address, **settings) as process,

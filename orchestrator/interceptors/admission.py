@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +30,18 @@ _SUM_S = 5.0
 _KNOWN_OWNERS = 10_000
 
 
-@dataclass
+@dataclass(frozen=True)
 class _House:
     """What is left for everybody, as it was a moment ago."""
 
-    free_disk_bytes: float = inf
-    free_memory_bytes: float = inf
-    looked_at: float = -_LOOK_S
+    free_disk_bytes: int
+    free_memory_bytes: int
+    looked_at: float
+
+
+def _house(data_dir: Path) -> _House:
+    free_disk_bytes = shutil.disk_usage(data_dir).free
+    return _House(free_disk_bytes, available_bytes(), time.monotonic())
 
 
 @dataclass
@@ -55,7 +59,8 @@ class AdmissionInterceptor(WrappingInterceptor):
         self._settings = settings
         self._store = store
         self._data_dir = data_dir
-        self._house = _House()
+        self._house = _house(data_dir)
+        self._looking = False
         self._stored_bytes: TTLCache[str, int] = TTLCache(_KNOWN_OWNERS, _SUM_S)
         # By owner (None: everybody's) and limit: none is counted further than to its limit.
         self._unfinished: LRUCache[tuple[str | None, int], _Unfinished] = LRUCache(_KNOWN_OWNERS)
@@ -71,13 +76,14 @@ class AdmissionInterceptor(WrappingInterceptor):
             await self._check_jobs()
 
     async def _look(self) -> None:
-        house = self._house
-        if time.monotonic() - house.looked_at < _LOOK_S:
+        if self._looking or time.monotonic() - self._house.looked_at < _LOOK_S:
             return
-        house.looked_at = time.monotonic()
-        # In a thread: on a crowded machine the kernel takes 50 ms to add up a group's memory.
-        house.free_memory_bytes = await asyncio.to_thread(available_bytes)
-        house.free_disk_bytes = shutil.disk_usage(self._data_dir).free
+        self._looking = True
+        try:
+            # In a thread: on a crowded machine the kernel takes 50 ms to add up a group's memory.
+            self._house = await asyncio.to_thread(_house, self._data_dir)
+        finally:
+            self._looking = False
 
     def _check_house(self) -> None:
         house, settings = self._house, self._settings

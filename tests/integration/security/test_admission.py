@@ -55,6 +55,19 @@ async def test_unfinished_jobs_are_bounded_and_a_finished_one_makes_room(
                 continue
 
 
+async def test_calls_that_make_no_job_take_no_place(tmp_path: Path) -> None:
+    async with (
+        serve(ScriptedWorker(hang)) as address,
+        in_process(tmp_path, (address,), max_jobs_per_owner=1) as stub,
+    ):
+        for _ in range(2):
+            refused = await refusal_of(stub.CreateJob(requests.create(pictures())))
+            assert refused.reason == "INVALID_REQUEST"
+        await stub.CreateJob(requests.create(pictures("a")))
+        refused = await refusal_of(stub.CreateJob(requests.create(pictures("b"))))
+        assert refused.reason == "TOO_MANY_JOBS"
+
+
 @pytest.mark.parametrize(
     ("limit", "reason"),
     [
