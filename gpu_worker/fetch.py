@@ -60,16 +60,17 @@ class Fetcher:
         field: where the source stands in the job; its last part tells which limit applies.
         files: where the orchestrator's files are. folder: where a download may be put.
         """
-        url, connector, hosts = source.uri, self._strangers, self._settings.fetch_hosts
+        url, connector = source.uri, self._strangers
+        hosts, ports = self._settings.fetch_hosts, self._settings.fetch_ports
         if source.file:
             location = files.get(source.file, FileLocation())
             if location.path:
                 return _existing(Path(location.path))
-            url, connector, hosts = location.url, self._trusted, ()
+            url, connector, hosts, ports = location.url, self._trusted, (), ()
             if not url:
                 raise InternalError("FILE_LOCATION_MISSING", f"Nobody said where {source.file} is.")
         path = folder / f"input-{uuid.uuid4().hex}"
-        download = Download(_exact(url), path, self._rules(field, hosts), on_bytes)
+        download = Download(_exact(url), path, self._rules(field, hosts, ports), on_bytes)
         try:
             async with (
                 asyncio.timeout(self._settings.fetch_timeout_s),
@@ -81,7 +82,7 @@ class Fetcher:
             raise fetch_errors.unreachable(download.host, "did not deliver in time") from None
         return path
 
-    def _rules(self, field: str, hosts: tuple[str, ...]) -> Rules:
+    def _rules(self, field: str, hosts: tuple[str, ...], ports: tuple[int, ...]) -> Rules:
         limits = {
             "image": self._settings.max_image_bytes,
             "subtitles": self._settings.max_subtitles_bytes,
@@ -93,6 +94,7 @@ class Fetcher:
             self._settings.fetch_min_bytes_per_s,
             self._settings.fetch_patience_s,
             hosts,
+            ports,
         )
 
 

@@ -82,6 +82,12 @@ def host_refused(host: str) -> InvalidInput:
     )
 
 
+def port_refused(host: str, port: int | None) -> InvalidInput:
+    return InvalidInput(
+        "SOURCE_PORT_REFUSED", f"{host}: inputs may not come from port {port} here."
+    )
+
+
 def too_large(host: str, max_bytes: int) -> InvalidInput:
     return InvalidInput("SOURCE_TOO_LARGE", f"The file at {host} is longer than {max_bytes} bytes.")
 

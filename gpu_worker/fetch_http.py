@@ -43,18 +43,24 @@ class Trouble(aiohttp.ClientError):
 
 @dataclass(frozen=True)
 class Rules:
-    """max_bytes: longest file. min_bytes_per_s: least speed, over patience_s. hosts: where
-    inputs may come from; empty: from anywhere."""
+    """max_bytes: longest file. min_bytes_per_s: least speed, over patience_s. hosts,
+    ports: where inputs may come from; empty: from anywhere."""
 
     max_bytes: int
     min_bytes_per_s: int
     patience_s: float
     hosts: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
 
-    def allow(self, host: str) -> bool:
+    def check(self, url: yarl.URL) -> None:
+        """Raise where inputs may not come from."""
+        host = url.host or ""
         names = (name.removeprefix("*") for name in self.hosts)
         inside = any(host == name or (name[:1] == "." and host.endswith(name)) for name in names)
-        return inside or not self.hosts
+        if self.hosts and not inside:
+            raise fetch_errors.host_refused(host or "the address")
+        if self.ports and url.port not in self.ports:
+            raise fetch_errors.port_refused(host, url.port)
 
 
 @dataclass
@@ -114,8 +120,7 @@ async def get(
         headers = {"Range": f"bytes={download.done_bytes}-", "If-Range": download.validator}
     url = download.url
     for _ in range(_MAX_REDIRECTS + 1):
-        if not download.rules.allow(url.host or ""):
-            raise fetch_errors.host_refused(url.host or "the address")
+        download.rules.check(url)
         async with session.get(url, headers=headers, allow_redirects=False) as response:
             if response.status in _REDIRECTS and "Location" in response.headers:
                 url = _follow(url, response.headers["Location"], download.host)

@@ -84,6 +84,11 @@ class WorkerSettings(BaseSettings):
         description="Hosts that inputs may come from, separated by commas; *.example.com stands"
         " for all below example.com. Default: any with a public address.",
     )
+    fetch_ports: Annotated[tuple[int, ...], NoDecode] = Field(
+        default=(),
+        description="Ports that inputs may come from, separated by commas, for example 80,443."
+        " Default: any.",
+    )
     fetch_allow: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = Field(
         default=(),
         description="Networks that inputs may come from although they are private, separated by"
@@ -108,7 +113,7 @@ class WorkerSettings(BaseSettings):
         description="Folder for the log as well, in files that are rotated. Default: none.",
     )
 
-    @field_validator("fetch_allow", "fetch_hosts", mode="before")
+    @field_validator("fetch_allow", "fetch_hosts", "fetch_ports", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

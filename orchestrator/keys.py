@@ -20,6 +20,8 @@ from cachetools import TTLCache
 from google.rpc import code_pb2
 
 from apigpu_common.errors import ServiceError
+from orchestrator import certificates
+from orchestrator.certificates import AuthContext
 from orchestrator.identity import Caller, Scope
 from orchestrator.store.keys import Keys
 from orchestrator.store.records import StoredKey
@@ -52,11 +54,13 @@ class Authenticator:
     """Decides who a caller is by the key that came with the call.
 
     x_api_key: the one key of a simple installation; it may do everything.
+    names: which name of a client's certificate is its owner; empty: none.
     """
 
-    def __init__(self, x_api_key: str, keys: Keys) -> None:
+    def __init__(self, x_api_key: str, keys: Keys, names: str = "") -> None:
         self._single = _digest(x_api_key) if x_api_key else b""
         self._keys = keys
+        self._names = names
         self._cache: TTLCache[str, StoredKey | None] = TTLCache(_CACHED_KEYS, _CACHE_S)
         self._uses: dict[str, float] = {}
         self._any_key = False
@@ -76,12 +80,14 @@ class Authenticator:
     @property
     def is_open(self) -> bool:
         """Whether calls need no key, because none was ever set up."""
-        return not self._single and not self._any_key
+        return not self._single and not self._any_key and not self._names
 
-    async def authenticate(self, token: str) -> Caller:
-        """Who has this key. Raises ServiceError (UNAUTHENTICATED)."""
+    async def authenticate(self, token: str, certificate: AuthContext) -> Caller:
+        """Who has this key, or this certificate. Raises ServiceError (UNAUTHENTICATED)."""
         if self.is_open and not await self._look():
             return Caller()
+        if not token and self._names:
+            return certificates.caller(self._names, certificate)
         if not token:
             raise ServiceError(
                 code_pb2.UNAUTHENTICATED,

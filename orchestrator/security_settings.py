@@ -35,6 +35,13 @@ class SecuritySettings(BaseSettings):
         default=None,
         description="Only clients with a certificate from these authorities (PEM) may connect.",
     )
+    tls_client_owner: Literal["", "common-name", "san"] = Field(
+        default="",
+        description="With APIGPU_TLS_CLIENT_CA: the client certificate's common name, or the first"
+        " of its subject alternative names (of a URI the last part), is the owner, and no key is"
+        " needed for what is no admin's work. A key that is sent says otherwise. Default: keys say"
+        " who a caller is.",
+    )
     insecure: Annotated[frozenset[Literal["no-key", "no-tls"]], NoDecode] = Field(
         default=frozenset(),
         description="What is accepted although others than this machine can connect: no-key,"
@@ -80,4 +87,6 @@ class SecuritySettings(BaseSettings):
             raise ValueError("APIGPU_TLS_CERT and APIGPU_TLS_KEY go together")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("APIGPU_TLS_CLIENT_CA needs APIGPU_TLS_CERT and APIGPU_TLS_KEY")
+        if self.tls_client_owner and self.tls_client_ca is None:
+            raise ValueError("APIGPU_TLS_CLIENT_OWNER needs APIGPU_TLS_CLIENT_CA")
         return self

@@ -91,7 +91,9 @@ class Orchestrator:
         store.stand_for(holder)
         await store.open()
         self._stack.push_async_callback(store.close)
-        authenticator = Authenticator(settings.x_api_key.get_secret_value(), store)
+        authenticator = Authenticator(
+            settings.x_api_key.get_secret_value(), store, settings.tls_client_owner
+        )
         await self._stack.enter_async_context(authenticator.running())
         listeners = [settings.listen, settings.http_address]
         log.info(exposure.check(listeners, settings, has_keys=not authenticator.is_open))

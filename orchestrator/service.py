@@ -23,6 +23,7 @@ from orchestrator.jobs import filter_text, orders, views
 from orchestrator.settings import Settings
 from orchestrator.store.records import StoredFile
 from orchestrator.store.store import Store
+from orchestrator.upload_links import UploadLinks
 from orchestrator.uploads import Uploads
 
 _LINK_LIFETIME_S = 3600.0
@@ -52,6 +53,7 @@ class VideoService(VideoServiceServicer):
         self._storage = storage
         self._uploads = uploads
         self._links = links
+        self._upload_links = UploadLinks(store, storage, links, uploads)
         self._dispatcher = dispatcher
 
     def _heartbeat_s(self, asked: duration_pb2.Duration) -> float:
@@ -138,6 +140,20 @@ class VideoService(VideoServiceServicer):
         if file is not None:
             told.file.CopyFrom(_to_proto(file))
         return told
+
+    async def CreateUploadLink(
+        self, request: video_service_pb2.CreateUploadLinkRequest, context: Context
+    ) -> video_service_pb2.UploadLink:
+        lifetime_s = request.lifetime.ToTimedelta().total_seconds() or _LINK_LIFETIME_S
+        location, expires_at = await self._upload_links.create(request.header, lifetime_s)
+        link = video_service_pb2.UploadLink(uri=location.url, headers=location.headers)
+        link.expire_time.FromSeconds(int(expires_at))
+        return link
+
+    async def CompleteUpload(
+        self, request: video_service_pb2.CompleteUploadRequest, context: Context
+    ) -> file_pb2.File:
+        return _to_proto(await self._upload_links.complete(request.header))
 
     async def GetFile(
         self, request: video_service_pb2.GetFileRequest, context: Context

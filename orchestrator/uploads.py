@@ -50,7 +50,7 @@ class Uploads:
             file_id, resumable=resumable, max_bytes=self.max_bytes
         ) as arrival:
             if resumable and (file := await self._store.get_file(file_id)) is not None:
-                return _same(file, header)
+                return same_file(file, header)
             arrival.expect(header.offset, header.size_bytes)
             async for chunk in chunks:
                 await arrival.append(chunk)
@@ -91,7 +91,7 @@ class Uploads:
 
     async def _keep(self, file_id: str, header: UploadFileHeader, path: Path) -> StoredFile:
         written = await asyncio.to_thread(measure_file, path)
-        _check(written, header)
+        check_announced(written, header)
         file = StoredFile(
             id=file_id,
             filename=header.filename,
@@ -114,7 +114,7 @@ class Uploads:
         return file
 
 
-def _check(written: Written, header: UploadFileHeader) -> None:
+def check_announced(written: Written, header: UploadFileHeader) -> None:
     """Raise if what arrived is not what the caller announced."""
     if header.HasField("size_bytes") and written.size_bytes != header.size_bytes:
         raise InvalidInput(
@@ -131,7 +131,7 @@ def _check(written: Written, header: UploadFileHeader) -> None:
         )
 
 
-def _same(file: StoredFile, header: UploadFileHeader) -> StoredFile:
+def same_file(file: StoredFile, header: UploadFileHeader) -> StoredFile:
     """The file that this upload id has made, if that is what the caller announces now."""
     other_size = header.HasField("size_bytes") and header.size_bytes != file.size_bytes
     if other_size or (header.sha256 and header.sha256 != file.sha256):

@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.__main__ import main
 from orchestrator.dispatch.grpc_workers import GrpcDispatcher
 from orchestrator.dispatch.runpod import RunpodDispatcher
+from orchestrator.jobs.machine import is_final
 from orchestrator.ledger import Ledger
 from orchestrator.store.records import Change
 from orchestrator.store.store import Store
@@ -80,8 +81,20 @@ def finish() -> None:
     Store.finish_task = finished  # type: ignore[method-assign,assignment]
 
 
+def tell() -> None:
+    """The job's end is on the record, with what its webhook is to be told; nobody was."""
+    save = Store.save
+
+    async def saved(self: Store, change: Change) -> None:
+        await save(self, change)
+        if is_final(change.job):
+            die()
+
+    Store.save = saved  # type: ignore[method-assign,assignment]
+
+
 POINTS: dict[str, Callable[[], None]] = {
-    point.__name__: point for point in (dispatch, follow, accept, record, finish)
+    point.__name__: point for point in (dispatch, follow, accept, record, finish, tell)
 }
 
 if __name__ == "__main__":

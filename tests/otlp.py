@@ -27,8 +27,10 @@ class Collector(TraceServiceServicer, MetricsServiceServicer):
         self.endpoint = ""
         self.spans: list[tuple[str, Span]] = []
         self.metrics: set[str] = set()
+        self.received: list[bytes] = []  # all of it, as it came
 
     async def Export(self, request: Any, context: Any) -> Any:
+        self.received.append(request.SerializeToString())
         if isinstance(request, metrics_service_pb2.ExportMetricsServiceRequest):
             for resource in request.resource_metrics:
                 for scope in resource.scope_metrics:

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import click
 
-from apigpu_client.cli import add_audio, animate, caption, doctor, keys, looking, making
+from apigpu_client.cli import add_audio, animate, caption, doctor, keys, looking, making, webhooks
 from apigpu_client.cli import options as common
 from apigpu_client.cli.options import Options
 
@@ -36,5 +36,6 @@ for _command in (
     looking.deploy,
     looking.backup,
     keys.keys,
+    webhooks.webhooks,
 ):
     main.add_command(_command)

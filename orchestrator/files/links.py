@@ -48,13 +48,13 @@ class Links:
     ) -> None:
         self._storage = storage
         self._key = key
-        self._direct = direct and storage.folder is None
+        self.direct = direct and storage.folder is None
         self._public_url = public_url.rstrip("/")
         self._own_url = own_url.rstrip("/")
 
     async def check(self) -> None:
         """Raise where the store cannot make links: told at the start."""
-        if not self._direct:
+        if not self.direct:
             return
         try:
             await self._storage.sign("GET", "check", 60)
@@ -73,24 +73,25 @@ class Links:
         if self._public_url:
             return f"{self._public_url}/{quote(key)}", None
         expires = time.time() + lifetime_s
-        if self._direct:
+        if self.direct:
             return await self._storage.sign("GET", key, lifetime_s), expires
         return self._own("GET", key, int(expires), filename), int(expires)
 
     async def source(self, key: str, lifetime_s: float) -> FileLocation:
         """Where a worker finds a file."""
-        if self._direct:
+        if self.direct:
             return FileLocation(
                 url=await self._storage.sign("GET", key, min(lifetime_s, _LONGEST_S))
             )
         return FileLocation(url=self._own("GET", key, int(time.time() + lifetime_s), ""))
 
-    async def target(self, key: str, lifetime_s: float) -> FileLocation:
-        """Where a worker puts a file."""
-        if self._direct:
+    async def target(self, key: str, lifetime_s: float, size_bytes: int = 0) -> FileLocation:
+        """Where a file is put. size_bytes: its length, which our own address insists on."""
+        if self.direct:
             url = await self._storage.sign("PUT", key, min(lifetime_s, _LONGEST_S))
             return FileLocation(url=url, headers=_AZURE if self._storage.is_azure else {})
-        return FileLocation(url=self._own("PUT", key, int(time.time() + lifetime_s), ""))
+        expires = int(time.time() + lifetime_s)
+        return FileLocation(url=self._own("PUT", key, expires, str(size_bytes or "")))
 
     def permit(self, job_id: str, attempt_id: str, lifetime_s: float) -> FileLocation:
         """Where a worker asks whether an attempt is still wanted."""
@@ -99,7 +100,8 @@ class Links:
         return FileLocation(url=f"{self._own_url}/attempts/{key}?{urlencode(query)}")
 
     def check_own(self, method: str, key: str, query: Mapping[str, str]) -> str:
-        """The file name to give with `key`. Raises LinkRefused."""
+        """The file name to give with `key`, or what is written of the file that is to be put
+        there. Raises LinkRefused."""
         try:
             expires = int(query.get("expires", ""))
         except ValueError:

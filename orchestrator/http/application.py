@@ -11,7 +11,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from orchestrator import certificates
 from orchestrator.http import connect
 from orchestrator.http.calls import Calls
 from orchestrator.http.rest import openapi
@@ -50,9 +52,21 @@ def application(
     ]
     return Starlette(
         routes=routes,
-        middleware=[cors],
+        middleware=[Middleware(_WithCertificate), cors],
         exception_handlers={404: _not_found, 405: _not_allowed, 500: _broken},
     )
+
+
+class _WithCertificate:
+    """Lets whoever answers a request know the certificate that its connection came with."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if certificate := scope.get("state", {}).get("certificate"):
+            certificates.over_http.set(certificates.of_peer(certificate))
+        await self._app(scope, receive, send)
 
 
 async def _not_found(request: Request, error: Exception) -> JSONResponse:

@@ -91,6 +91,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        certificate = self.transport.get_extra_info("peercert")
+        if certificate:
+            self.scope["state"]["certificate"] = certificate
         self._head_bytes = self._headers = 0
         if self._deadline is None:
             self._expect_head()

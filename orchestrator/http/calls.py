@@ -14,7 +14,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import grpc
@@ -27,6 +27,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from apigpu_common.errors import InternalError
 from apigpu_common.interceptors.handlers import ChainedInterceptor, Handler, behaviour_of
+from orchestrator import certificates
+from orchestrator.certificates import AuthContext
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Caller:
     metadata: Metadata = ()
     peer: str = ""
     deadline: float | None = None  # by time.monotonic()
+    certificate: AuthContext = field(default_factory=dict)
 
     @classmethod
     def over_http(
@@ -55,6 +58,7 @@ class Caller:
             metadata=tuple((name.lower(), value) for name, value in headers),
             peer=peer,
             deadline=None if timeout_s is None else time.monotonic() + timeout_s,
+            certificate=certificates.over_http.get({}),
         )
 
 
@@ -104,8 +108,8 @@ class CallContext:
     def peer(self) -> str:
         return self.caller.peer
 
-    def auth_context(self) -> Mapping[str, Sequence[bytes]]:
-        return {}
+    def auth_context(self) -> AuthContext:
+        return self.caller.certificate
 
     def time_remaining(self) -> float | None:
         if self.caller.deadline is None:

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from apigpu_common.errors import ServiceError
+from apigpu_common.errors import InvalidInput, ServiceError
 from orchestrator.files.links import LinkRefused, Links
 from orchestrator.files.media_types import media_type
 from orchestrator.files.spool import Spool
@@ -70,9 +70,9 @@ class Transfers:
         return StreamingResponse(self._storage.read(key), headers=headers, media_type=kind)
 
     async def _put(self, request: Request) -> Response:
-        key, _ = self._allowed(request)
+        key, length = self._allowed(request)
         try:
-            await self._receive(key, request)
+            await self._receive(key, int(length) if length.isdecimal() else None, request)
         except FileExists:
             # A job may be delivered twice, and a PUT repeated: the first one counts.
             raise HTTPException(412, "the file is there already\n") from None
@@ -82,13 +82,18 @@ class Transfers:
             return Response(status_code=400)
         return Response(status_code=201)
 
-    async def _receive(self, key: str, request: Request) -> None:
+    async def _receive(self, key: str, length: int | None, request: Request) -> None:
+        """length: of the file, where the link says so."""
         if await self._storage.size_bytes(key) is not None:
             raise FileExists
         async with self._spool.arrival(
-            secrets.token_hex(16), resumable=False, max_bytes=self._spool.max_bytes
+            secrets.token_hex(16),
+            resumable=False,
+            max_bytes=min(length or self._spool.max_bytes, self._spool.max_bytes),
         ) as arrival:
             arrival.expect(0, int(request.headers.get("content-length", 0)))
             async for chunk in request.stream():
                 await arrival.append(chunk)
+            if length is not None and arrival.kept_bytes != length:
+                raise InvalidInput("UPLOAD_SIZE_MISMATCH", f"{length} bytes were announced.")
             await self._storage.adopt(arrival.path, key, "video/mp4")

@@ -21,7 +21,7 @@ from orchestrator.memory import available_bytes
 from orchestrator.store.store import Store
 
 MAKES_JOBS = frozenset({"CreateJob", "RunJob", "RetryJob"})
-TAKES_BYTES = frozenset({"UploadFile"})
+TAKES_BYTES = frozenset({"UploadFile", "CreateUploadLink", "CompleteUpload"})
 _RETRY_S = 10.0
 # How long a look at the house, or a count of its jobs, is good.
 _LOOK_S = 0.5

@@ -28,7 +28,9 @@ class AuthInterceptor(WrappingInterceptor):
         if scopes.is_keyless(method, self._keyless):
             identity.enter(Caller(owner="", scopes=frozenset()))
             return
-        caller = await self._authenticator.authenticate(token_of(context.invocation_metadata()))
+        caller = await self._authenticator.authenticate(
+            token_of(context.invocation_metadata()), context.auth_context()
+        )
         scope = scopes.required(method)
         if scope is not None and scope not in caller.scopes:
             raise ServiceError(

@@ -26,6 +26,8 @@ _SCOPES: Mapping[str, Mapping[str, Scope | None]] = {
         "DeleteJob": Scope.JOBS_WRITE,
         "UploadFile": Scope.FILES,
         "QueryUpload": Scope.FILES,
+        "CreateUploadLink": Scope.FILES,
+        "CompleteUpload": Scope.FILES,
         "GetFile": Scope.FILES,
         "ListFiles": Scope.FILES,
         "DeleteFile": Scope.FILES,

@@ -68,7 +68,8 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 # What differs between the engines is shown by one of the points.
-CASES = [*((point, "sqlite") for point in doomed.POINTS), ("record", "postgres")]
+_OF_JOBS = [point for point in doomed.POINTS if point != "tell"]
+CASES = [*((point, "sqlite") for point in _OF_JOBS), ("record", "postgres")]
 
 
 @pytest.mark.parametrize(("point", "url"), CASES, indirect=["url"])

@@ -22,12 +22,14 @@ from apigpu.video.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from apigpu_client import VideoClient
 from apigpu_client.errors import ApiGpuError
 from tests import requests
+from tests.otlp import collector
 
 X_API_KEY = "configured-x-api-key-0123456789"
 CONFIGURED = {
     "X_API_KEY": X_API_KEY,
     "RUNPOD_API_KEY": "configured-runpod-key-0123456789",
     "APIGPU_WEBHOOK_KEYS": "configured-webhook-key-0123456789abcdef",
+    "APIGPU_LINK_KEY": "configured-link-key-0123456789abcdef",
     "APIGPU_LIMITS_STORAGE": "async+redis://:configured-redis-password@127.0.0.1:1",
 }
 IN_LINKS = ("link-signature-0123456789", "hook-signature-0123456789")
@@ -68,6 +70,44 @@ async def use(address: str) -> tuple[list[str], str, str]:
 
 
 async def test_no_configured_secret_is_ever_told(tmp_path: Path) -> None:
+    """In logs, errors, events, traces and metrics."""
+    async with collector() as traced:
+        log, told, made = await used(tmp_path, traced.environment())
+    assert "counted by this replica alone" in log, "the log was not read, or nothing happened"
+    assert any(span.name.endswith("/CreateJob") for _, span in traced.spans), "nothing was traced"
+    sent = b"".join(traced.received).decode(errors="replace")
+    said = "\n".join([log, *told, sent])
+    for secret in (*CONFIGURED.values(), *IN_LINKS, GUESSED, *made, "configured-redis-password"):
+        assert secret not in said, f"{secret} in: " + next(
+            x for x in said.split("\n") if secret in x
+        )
+
+
+async def test_a_database_s_password_is_not_told_when_it_cannot_be_reached(tmp_path: Path) -> None:
+    url = "postgresql://apigpu:configured-database-password@127.0.0.1:1/apigpu"
+    service = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "orchestrator"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={
+            **os.environ,
+            "APIGPU_DATABASE_URL": url,
+            "APIGPU_LISTEN": "127.0.0.1:0",
+            "APIGPU_HTTP_LISTEN": "127.0.0.1:0",
+            "APIGPU_DATA_DIR": str(tmp_path),
+            "APIGPU_LOG_LEVEL": "DEBUG",
+        },
+    )
+    said = (await service.communicate())[0].decode()
+    assert service.returncode, "it cannot have started"
+    assert "127.0.0.1" in said or "database" in said.lower(), said
+    assert "configured-database-password" not in said
+
+
+async def used(
+    tmp_path: Path, environment: dict[str, str]
+) -> tuple[str, list[str], tuple[str, ...]]:
+    """What a service with all secrets has logged and told, and the secrets made meanwhile."""
     service = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "orchestrator"),
         stdout=asyncio.subprocess.PIPE,
@@ -75,6 +115,7 @@ async def test_no_configured_secret_is_ever_told(tmp_path: Path) -> None:
         env={
             **os.environ,
             **CONFIGURED,
+            **environment,
             "APIGPU_LISTEN": "127.0.0.1:0",
             "APIGPU_HTTP_LISTEN": "127.0.0.1:0",
             "APIGPU_DATA_DIR": str(tmp_path),
@@ -93,9 +134,4 @@ async def test_no_configured_secret_is_ever_told(tmp_path: Path) -> None:
         log = (await logged).decode()
         rest = (await service.stdout.read()).decode()
         await service.wait()
-    said = "\n".join([log, rest, *told])
-    assert "counted by this replica alone" in log, "the log was not read, or nothing happened"
-    for secret in (*CONFIGURED.values(), *IN_LINKS, GUESSED, *made, "configured-redis-password"):
-        assert secret not in said, f"{secret} in: " + next(
-            x for x in said.split("\n") if secret in x
-        )
+    return log, [rest, *told], tuple(made)

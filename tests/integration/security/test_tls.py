@@ -9,13 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 import trustme
+from apigpu.admin.v1 import key_service_pb2 as admin
+from apigpu.admin.v1.key_service_pb2_grpc import KeyServiceStub
 from apigpu.video.v1.job_pb2 import Job
 
 from apigpu_client import VideoClient
 from apigpu_client.channel import Tls
-from apigpu_client.errors import Unavailable
+from apigpu_client.errors import NotAllowed, Unavailable
 from apigpu_common.errors import ServiceError
 from orchestrator.server import Orchestrator
 from orchestrator.tls import Certificates, TlsFiles
@@ -24,6 +27,8 @@ from tests.scripted_worker import ScriptedWorker, Sender, serve
 from tests.services import settings
 
 TIMEOUT_S = 40.0
+
+ADMIN = "an-admin-key-for-the-tests"
 
 
 class Authority:
@@ -39,8 +44,8 @@ class Authority:
     def ca(self) -> Path:
         return self._folder / "ca.pem"
 
-    def issue(self, name: str, cert: Path, key: Path) -> None:
-        issued = self._authority.issue_cert(name)
+    def issue(self, name: str, cert: Path, key: Path, common_name: str | None = None) -> None:
+        issued = self._authority.issue_cert(name, common_name=common_name)
         issued.private_key_pem.write_to_path(str(key))
         cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
 
@@ -212,3 +217,57 @@ async def test_a_public_listener_without_protection_does_not_start(tmp_path: Pat
     with pytest.raises(ServiceError, match="it has no API key"):
         async with Orchestrator(settings(tmp_path, (), listen="0.0.0.0:0")):
             pass
+
+
+@pytest.mark.parametrize(
+    ("names", "san", "common_name", "owner"),
+    [
+        ("common-name", "x.example", "acme", "acme"),
+        ("san", "acme.example", "other", "acme.example"),
+        ("common-name", "acme.example", "No Owner", None),
+        ("common-name", "acme.example", "../acme", None),
+    ],
+)
+async def test_a_certificate_names_its_owner_at_every_door(
+    tmp_path: Path, authority: Authority, names: str, san: str, common_name: str, owner: str | None
+) -> None:
+    authority.issue("127.0.0.1", tmp_path / "cert.pem", tmp_path / "key.pem")
+    cert, key = tmp_path / "client.pem", tmp_path / "client.key"
+    authority.issue(san, cert, key, common_name)
+    context = ssl.create_default_context(cafile=str(authority.ca))
+    context.load_cert_chain(cert, key)
+    tls = Tls(authority.ca, cert, key)
+    more = {"tls_client_ca": authority.ca, "tls_client_owner": names, "x_api_key": ADMIN}
+    async with (
+        serving(tmp_path, ScriptedWorker(), **more) as running,
+        VideoClient(running.address, tls=tls) as client,
+        VideoClient(running.address, tls=tls, api_key=ADMIN) as admin_client,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as http,
+    ):
+        base = f"https://{running.http_address}"
+        if owner is None:
+            with pytest.raises(NotAllowed) as refused:
+                await client.create_job(requests.pictures("a"))
+            assert refused.value.details.reason == "CERTIFICATE_NAMES_NO_OWNER"
+            async with http.get(f"{base}/job/1") as answer:
+                assert answer.status == 401
+            return
+        job = await client.create_job(requests.pictures("a"))
+        job_id = job.name.removeprefix("jobs/")
+        async with http.get(f"{base}/job/{job_id}") as answer:
+            assert answer.status == 200
+        body = {"name": job.name}
+        method = f"{base}/apigpu.video.v1.VideoService/GetJob"
+        async with http.post(method, json=body) as answer:
+            assert (answer.status, (await answer.json())["name"]) == (200, job.name)
+        # A key says otherwise: this one is of the owner "default".
+        async with http.post(method, json=body, headers={"x-api-key": ADMIN}) as answer:
+            assert answer.status == 404
+        keys = KeyServiceStub(admin_client.channel)
+        made = await keys.CreateKey(admin.CreateKeyRequest(owner=owner))
+        async with VideoClient(running.address, tls=tls, api_key=made.token) as same:
+            assert (await same.get_job(job.name)).name == job.name
+        refusal = await requests.refusal_of(
+            KeyServiceStub(client.channel).ListKeys(admin.ListKeysRequest())
+        )
+        assert refusal.reason == "SCOPE_MISSING", "a certificate makes no admin"

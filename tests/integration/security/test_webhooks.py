@@ -17,9 +17,11 @@ from apigpu.video.v1 import webhook_service_pb2 as rpc
 from apigpu.video.v1.job_pb2 import Job, JobEvent, Webhook
 from apigpu.video.v1.video_service_pb2_grpc import VideoServiceStub
 from apigpu.video.v1.webhook_service_pb2_grpc import WebhookServiceStub
+from click.testing import CliRunner
 from google.protobuf import json_format
 from standardwebhooks import Webhook as Verifier
 
+from apigpu_client.cli import main
 from orchestrator.server import Orchestrator
 from tests import requests
 from tests.http_server import serving
@@ -55,6 +57,7 @@ class Receiver:
 
 @dataclass
 class Service:
+    address: str
     jobs: Any
     webhooks: Any
 
@@ -76,7 +79,7 @@ async def service(tmp_path: Path, **more: object) -> AsyncIterator[Service]:
         Orchestrator(settings(tmp_path, (address,), **values)) as orchestrator,
         grpc.aio.insecure_channel(orchestrator.address) as channel,
     ):
-        yield Service(VideoServiceStub(channel), WebhookServiceStub(channel))
+        yield Service(orchestrator.address, VideoServiceStub(channel), WebhookServiceStub(channel))
 
 
 def job(url: str, *events: Webhook.Event.ValueType) -> Job:
@@ -173,4 +176,26 @@ async def test_a_changed_key_signs_beside_the_old_one(tmp_path: Path) -> None:
     ((headers, body),) = receiver.told
     assert new_secret != old_secret
     for secret in (new_secret, old_secret):
+        Verifier(secret).verify(body.decode(), headers)
+
+
+async def test_the_command_lists_and_resends(tmp_path: Path) -> None:
+    receiver = Receiver()
+    async with service(tmp_path) as it, serving(receiver.answer) as base:
+        made = await it.jobs.CreateJob(requests.create(job(base)))
+        (delivery,) = await it.settled(made)
+
+        async def apigpu(*arguments: str) -> str:
+            variables = {"APIGPU_SERVER": it.address, "COLUMNS": "200"}
+            result = await asyncio.to_thread(CliRunner().invoke, main, arguments, env=variables)
+            assert result.exit_code == 0, result.output
+            return result.stdout
+
+        job_id = made.name.removeprefix("jobs/")
+        table = await apigpu("webhooks", "list", job_id)
+        assert "job.finished" in table and "delivered" in table and "204" in table
+        assert "told again" in await apigpu("webhooks", "resend", job_id, str(delivery.sequence))
+        await receiver.wait(2)
+        secret = (await apigpu("webhooks", "secret")).strip()
+    for headers, body in receiver.told:
         Verifier(secret).verify(body.decode(), headers)

@@ -370,7 +370,8 @@ class MediaSource(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
     """A public http or https address, at most 8192 characters. It is requested
-    exactly as written, never re-encoded, so signed links stay valid.
+    exactly as written, never re-encoded, so signed links stay valid. However many
+    items want it, each task of the job fetches it once.
     """
     file: _builtins.str
     """The name of a file sent with UploadFile, or of an earlier job's output:

@@ -96,6 +96,16 @@ class VideoServiceStub:
                 request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.QueryUploadRequest.SerializeToString,
                 response_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.UploadStatus.FromString,
                 _registered_method=True)
+        self.CreateUploadLink = channel.unary_unary(
+                '/apigpu.video.v1.VideoService/CreateUploadLink',
+                request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.CreateUploadLinkRequest.SerializeToString,
+                response_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.UploadLink.FromString,
+                _registered_method=True)
+        self.CompleteUpload = channel.unary_unary(
+                '/apigpu.video.v1.VideoService/CompleteUpload',
+                request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.CompleteUploadRequest.SerializeToString,
+                response_deserializer=apigpu_dot_video_dot_v1_dot_file__pb2.File.FromString,
+                _registered_method=True)
         self.GetFile = channel.unary_unary(
                 '/apigpu.video.v1.VideoService/GetFile',
                 request_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.GetFileRequest.SerializeToString,
@@ -230,6 +240,24 @@ class VideoServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateUploadLink(self, request, context):
+        """Makes a link that takes a file by plain HTTP PUT, until it expires: straight to the
+        object store where the service has one. For clients that have no key, or much to send.
+        FAILED_PRECONDITION where the store takes no single PUT of that length (5 GiB).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteUpload(self, request, context):
+        """Makes what arrived at such a link a file, if it is what was announced; else it is removed.
+        Calling again returns the same file. FAILED_PRECONDITION where nothing has arrived: what
+        is never completed is removed after some days.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetFile(self, request, context):
         """Returns what is known of a file. NOT_FOUND where there is none.
         """
@@ -338,6 +366,16 @@ def add_VideoServiceServicer_to_server(servicer, server):
                     servicer.QueryUpload,
                     request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.QueryUploadRequest.FromString,
                     response_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.UploadStatus.SerializeToString,
+            ),
+            'CreateUploadLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateUploadLink,
+                    request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.CreateUploadLinkRequest.FromString,
+                    response_serializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.UploadLink.SerializeToString,
+            ),
+            'CompleteUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteUpload,
+                    request_deserializer=apigpu_dot_video_dot_v1_dot_video__service__pb2.CompleteUploadRequest.FromString,
+                    response_serializer=apigpu_dot_video_dot_v1_dot_file__pb2.File.SerializeToString,
             ),
             'GetFile': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFile,
@@ -676,6 +714,60 @@ class VideoService:
             '/apigpu.video.v1.VideoService/QueryUpload',
             apigpu_dot_video_dot_v1_dot_video__service__pb2.QueryUploadRequest.SerializeToString,
             apigpu_dot_video_dot_v1_dot_video__service__pb2.UploadStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateUploadLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/apigpu.video.v1.VideoService/CreateUploadLink',
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.CreateUploadLinkRequest.SerializeToString,
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.UploadLink.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/apigpu.video.v1.VideoService/CompleteUpload',
+            apigpu_dot_video_dot_v1_dot_video__service__pb2.CompleteUploadRequest.SerializeToString,
+            apigpu_dot_video_dot_v1_dot_file__pb2.File.FromString,
             options,
             channel_credentials,
             insecure,

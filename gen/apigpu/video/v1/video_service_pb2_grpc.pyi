@@ -83,6 +83,16 @@ class VideoServiceStub:
     """
     QueryUpload: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.QueryUploadRequest, _video_service_pb2.UploadStatus]
     """Tells how much of an upload has arrived, so that another call can go on."""
+    CreateUploadLink: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.CreateUploadLinkRequest, _video_service_pb2.UploadLink]
+    """Makes a link that takes a file by plain HTTP PUT, until it expires: straight to the
+    object store where the service has one. For clients that have no key, or much to send.
+    FAILED_PRECONDITION where the store takes no single PUT of that length (5 GiB).
+    """
+    CompleteUpload: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.CompleteUploadRequest, _file_pb2.File]
+    """Makes what arrived at such a link a file, if it is what was announced; else it is removed.
+    Calling again returns the same file. FAILED_PRECONDITION where nothing has arrived: what
+    is never completed is removed after some days.
+    """
     GetFile: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.GetFileRequest, _file_pb2.File]
     """Returns what is known of a file. NOT_FOUND where there is none."""
     ListFiles: _grpc.UnaryUnaryMultiCallable[_video_service_pb2.ListFilesRequest, _video_service_pb2.ListFilesResponse]
@@ -154,6 +164,16 @@ class VideoServiceAsyncStub(VideoServiceStub):
     """
     QueryUpload: _aio.UnaryUnaryMultiCallable[_video_service_pb2.QueryUploadRequest, _video_service_pb2.UploadStatus]  # type: ignore[assignment]
     """Tells how much of an upload has arrived, so that another call can go on."""
+    CreateUploadLink: _aio.UnaryUnaryMultiCallable[_video_service_pb2.CreateUploadLinkRequest, _video_service_pb2.UploadLink]  # type: ignore[assignment]
+    """Makes a link that takes a file by plain HTTP PUT, until it expires: straight to the
+    object store where the service has one. For clients that have no key, or much to send.
+    FAILED_PRECONDITION where the store takes no single PUT of that length (5 GiB).
+    """
+    CompleteUpload: _aio.UnaryUnaryMultiCallable[_video_service_pb2.CompleteUploadRequest, _file_pb2.File]  # type: ignore[assignment]
+    """Makes what arrived at such a link a file, if it is what was announced; else it is removed.
+    Calling again returns the same file. FAILED_PRECONDITION where nothing has arrived: what
+    is never completed is removed after some days.
+    """
     GetFile: _aio.UnaryUnaryMultiCallable[_video_service_pb2.GetFileRequest, _file_pb2.File]  # type: ignore[assignment]
     """Returns what is known of a file. NOT_FOUND where there is none."""
     ListFiles: _aio.UnaryUnaryMultiCallable[_video_service_pb2.ListFilesRequest, _video_service_pb2.ListFilesResponse]  # type: ignore[assignment]
@@ -288,6 +308,28 @@ class VideoServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_video_service_pb2.UploadStatus, _abc.Awaitable[_video_service_pb2.UploadStatus]]:
         """Tells how much of an upload has arrived, so that another call can go on."""
+
+    @_abc_1.abstractmethod
+    def CreateUploadLink(
+        self,
+        request: _video_service_pb2.CreateUploadLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_video_service_pb2.UploadLink, _abc.Awaitable[_video_service_pb2.UploadLink]]:
+        """Makes a link that takes a file by plain HTTP PUT, until it expires: straight to the
+        object store where the service has one. For clients that have no key, or much to send.
+        FAILED_PRECONDITION where the store takes no single PUT of that length (5 GiB).
+        """
+
+    @_abc_1.abstractmethod
+    def CompleteUpload(
+        self,
+        request: _video_service_pb2.CompleteUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_file_pb2.File, _abc.Awaitable[_file_pb2.File]]:
+        """Makes what arrived at such a link a file, if it is what was announced; else it is removed.
+        Calling again returns the same file. FAILED_PRECONDITION where nothing has arrived: what
+        is never completed is removed after some days.
+        """
 
     @_abc_1.abstractmethod
     def GetFile(
