@@ -204,7 +204,8 @@ class Settings(SecuritySettings, LimitSettings, KeepSettings, WebhookSettings):
         default=15.0,
         ge=1,
         le=3600,
-        description="A task whose orchestrator is silent for so many seconds is taken over.",
+        description="A task whose orchestrator is silent for so many seconds is taken over. The"
+        " same for all that share a database.",
     )
     grace_s: float = Field(
         default=10.0,
