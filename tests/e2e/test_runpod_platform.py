@@ -80,9 +80,11 @@ class Place:
 @asynccontextmanager
 async def place(folder: Path, **policy: Any) -> AsyncIterator[Place]:
     worker = ScriptedWorker()
+    # None of them dies here: on a crowded machine pings are late.
+    patient = Policy(**{"missed_pings": 60, **policy})
     async with (
         serve(worker) as address,
-        running(folder / "cloud", policy=Policy(**policy)) as cloud,
+        running(folder / "cloud", policy=patient) as cloud,
         service(cloud, folder / "data", max_items_per_task=2) as stub,
     ):
         cloud.fleet.command = RELAY
