@@ -140,13 +140,13 @@ class FleetView:
                 self._clips(name),
             )
         if not self._seen:
-            table.add_row("none", Text("nothing runs, nothing costs", style="dim"), "", "")
+            table.add_row("none", "", "", Text("nothing runs, nothing costs", style="dim"))
         return table
 
     def _clips(self, worker: str) -> str:
         tasks = [job.body["input"]["task"] for job in self._cloud.queue.owned(worker)]
         count = sum(len(task["items"]) for task in tasks)
-        return f"{count} clips" if count else ""
+        return f"{count} clip{'s' * (count > 1)}" if count else ""
 
     def _queue(self) -> Text:
         jobs = list(self._cloud.jobs.values())
