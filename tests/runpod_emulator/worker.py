@@ -46,6 +46,7 @@ class Worker:
     heard_at: float = 0.0
     unhealthy: str = ""
     polls: int = 0  # for jobs, that are held for it now
+    pings: int = 0  # that came from it
 
     @property
     def pid(self) -> int:

@@ -74,6 +74,8 @@ class WorkerSide:
     async def ping(self, request: web.Request) -> web.Response:
         worker = self._worker(request)
         worker.heard_at = time.monotonic()
+        worker.pings += 1
+        self._clock.wake()
         if request.query.get("status") == "unhealthy":
             worker.unhealthy = f"{request.query.get('check')}: {request.query.get('reason')}"
         return web.Response()
