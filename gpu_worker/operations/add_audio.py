@@ -27,7 +27,7 @@ from gpu_worker.operations.base import ItemContext
 from gpu_worker.operations.failures import encoding_failed
 from gpu_worker.operations.mp4_streams import AAC, COPIED, copy_picture
 from gpu_worker.operations.soundtrack import Plan, cannot_copy, plan
-from gpu_worker.operations.stages import stage
+from gpu_worker.operations.stages import ENCODING, stage
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 _TIMESCALE = "90000"
 _AAC_FRAME_SAMPLES = 1024
 _SOUND = 1  # the number of its stream in our files
+_ONCE = "once.mp4"  # in the workspace: the picture that goes round
 _NOT_EXACT = "a copy of the picture would not be exact"
 
 
@@ -122,9 +123,13 @@ class _Mux:
             if plan.picture == "pad":
                 graph += ",tpad=stop=-1:stop_mode=clone"
             options = ["-vf", graph, *encoder.arguments(float(self.video.frame_rate))]
+            codec = encoder.profile.codec_name
             async with prober() as ready:
+                if plan.picture == "loop":
+                    await self._encode_once(options, encoder.limits)
+                    options = copy_picture(codec)
                 await self._run(plan, gain, options, encoder.limits)
-                return await self._verify(plan, encoder.profile.codec_name, ready)
+                return await self._verify(plan, codec, ready)
 
         try:
             output = await self.context.tools.encode(
@@ -146,15 +151,14 @@ class _Mux:
         beside: Sequence[str] = (),
     ) -> str:
         """Returns the end of FFmpeg's log."""
-        again = ["-stream_loop", "-1"] if plan.picture == "loop" else []
-        # Times stay as they are in the files; the first picture, and the first sample that is
-        # heard, are moved to 0.
+        picture, stream = self._picture_input(), self.video.index
+        if plan.picture == "loop":
+            once = self.context.workspace / _ONCE
+            picture, stream = ["-stream_loop", "-1", *ffmpeg.safe_input(once, sniff.MP4)], 0
         arguments = [
-            *("-copyts", *again, "-an", "-itsoffset", f"{-self.video.start_s:.6f}"),
-            *ffmpeg.safe_input(self.video_path, self.picture.format),
-            *("-itsoffset", f"{-max(0.0, self.audio.start_s):.6f}"),
+            *("-copyts", *picture, "-itsoffset", f"{-max(0.0, self.audio.start_s):.6f}"),
             *ffmpeg.safe_input(self.audio_path, self.sound.format),
-            *("-map", f"0:{self.video.index}", "-map", f"1:{self.audio.index}"),
+            *("-map", f"0:{stream}", "-map", f"1:{self.audio.index}"),
             *("-t", f"{plan.length_s:.6f}", *video_options),
             *self._sound_options(plan, gain),
             *("-map_metadata", "0", "-movie_timescale", _TIMESCALE),
@@ -163,6 +167,29 @@ class _Mux:
         log_end = await result.make(self.context, arguments, frames, limits=limits, beside=beside)
         await asyncio.to_thread(mp4.end_at, self.context.result, plan.length_s)
         return log_end
+
+    def _picture_input(self) -> list[str]:
+        """Times stay as they are in the files; the first picture is moved to 0, as the first
+        sample that is heard is."""
+        return [
+            *("-an", "-itsoffset", f"{-self.video.start_s:.6f}"),
+            *ffmpeg.safe_input(self.video_path, self.picture.format),
+        ]
+
+    async def _encode_once(self, options: Sequence[str], limits: Limits) -> None:
+        """The picture that will go round. What an edit list hides would come back as a gap
+        between the rounds; and no round need be encoded twice."""
+        frames = self.video.frame_count
+        chosen = ("-map", f"0:{self.video.index}", *options)
+        await ffmpeg.run(
+            self.context.tools.ffmpeg,
+            ["-copyts", *self._picture_input(), *chosen, str(self.context.workspace / _ONCE)],
+            cwd=self.context.workspace,
+            limits=limits,
+            on_report=lambda report: self.context.report(
+                ffmpeg.encode_progress(report, frames, ENCODING)
+            ),
+        )
 
     def _sound_options(self, plan: Plan, gain: Gain | None) -> list[str]:
         if plan.copy_sound:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apigpu_common.errors import PreconditionFailed
+from gpu_worker.media import cpu
 from gpu_worker.media.cpu import available_cpus
 from gpu_worker.media.encoder_choice import EncoderProbe, HardwarePolicy
 from gpu_worker.media.encoders import EncodeOptions, Toolbox
@@ -167,6 +168,30 @@ def test_a_worse_quality_is_never_a_better_one_for_the_encoder(
         return int(options[options.index("-cq" if hardware else "-crf") + 1])
 
     assert 1 <= number(quality) <= number(quality + 1) <= 63
+
+
+@pytest.mark.parametrize(
+    ("files", "threads"),
+    [
+        ({"cpu.max": "300000 100000\n"}, 3),
+        ({"cpu.max": "150000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"quota": "200000\n", "period": "100000\n"}, 2),
+        ({"quota": "-1\n", "period": "100000\n"}, 8),
+        ({}, 8),
+    ],
+)
+def test_threads_follow_the_cgroup_s_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], threads: int
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.delenv("RUNPOD_CPU_COUNT", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(cpu, "_CGROUP_V2", tmp_path / "cpu.max")
+    monkeypatch.setattr(cpu, "_CGROUP_V1_QUOTA", tmp_path / "quota")
+    monkeypatch.setattr(cpu, "_CGROUP_V1_PERIOD", tmp_path / "period")
+    assert available_cpus() == threads
 
 
 def test_threads_follow_what_the_container_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
