@@ -126,5 +126,5 @@ async def test_a_second_back_up_copies_only_what_is_new(tmp_path: Path) -> None:
     (data / "files" / "c").write_bytes(b"3")
     assert "2 files, 1 of them new" in list(back_up(settings, to))
     await database.close()
-    kept = [path.relative_to(to) for path in (to / "files").rglob("*")]
+    kept = [path.relative_to(to / "files") for path in (to / "files").rglob("*")]
     assert sorted(map(str, kept)) == ["a", "c"]

@@ -85,7 +85,10 @@ async def test_the_page_leads_to_a_new_operation(tmp_path: Path) -> None:
     await asyncio.to_thread(shell, "ruff check . && ruff format --check gpu_worker tests", tree)
     await asyncio.to_thread(shell, test, tree)
     python = tree / ".venv" / "bin" / "python"
-    async with process(tmp_path / "data", python=python) as service:
+    # The copy's packages, not those of the folder that we are in; and the cage, which lets
+    # through one environment, not two.
+    only = {"PYTHONSAFEPATH": "1", "APIGPU_WORKER_CAGE": "off"}
+    async with process(tmp_path / "data", python=python, **only) as service:
         await asyncio.to_thread(shell, use, tree, APIGPU_SERVER=service.address)
     seen = watch(tree / "faded.mp4")
     light = [float(seen.gray(n).mean()) for n in range(len(seen.frames))]
