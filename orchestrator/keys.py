@@ -14,7 +14,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from cachetools import TTLCache
 from google.rpc import code_pb2
@@ -82,12 +82,13 @@ class Authenticator:
         """Whether calls need no key, because none was ever set up."""
         return not self._single and not self._any_key and not self._names
 
-    async def authenticate(self, token: str, certificate: AuthContext) -> Caller:
-        """Who has this key, or this certificate. Raises ServiceError (UNAUTHENTICATED)."""
+    async def authenticate(self, token: str, certificate: Callable[[], AuthContext]) -> Caller:
+        """Who has this key or, without one, this certificate. Raises ServiceError
+        (UNAUTHENTICATED)."""
         if self.is_open and not await self._look():
             return Caller()
         if not token and self._names:
-            return certificates.caller(self._names, certificate)
+            return certificates.caller(self._names, certificate())
         if not token:
             raise ServiceError(
                 code_pb2.UNAUTHENTICATED,

@@ -29,7 +29,7 @@ class AuthInterceptor(WrappingInterceptor):
             identity.enter(Caller(owner="", scopes=frozenset()))
             return
         caller = await self._authenticator.authenticate(
-            token_of(context.invocation_metadata()), context.auth_context()
+            token_of(context.invocation_metadata()), context.auth_context
         )
         scope = scopes.required(method)
         if scope is not None and scope not in caller.scopes:
