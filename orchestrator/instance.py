@@ -37,8 +37,8 @@ def take_instance(data_dir: Path, *, alone: bool) -> Iterator[str]:
 
 
 def new_holder(instance: str) -> str:
-    """Who holds leases: one run of an instance."""
-    return f"{instance}-{secrets.token_hex(4)}"
+    """Who holds leases: one run of an instance, which others see while it lives."""
+    return f"{instance}-seen-{secrets.token_hex(4)}"
 
 
 def _lock(descriptor: int) -> bool:

@@ -128,7 +128,9 @@ class Tasks:
 
         async def work(db: Connection) -> set[str]:
             rows = await db.fetch_all(
-                "SELECT DISTINCT holder FROM tasks WHERE state = ?", TaskState.CLAIMED
+                "SELECT DISTINCT holder FROM tasks WHERE state = ? AND holder LIKE ?",
+                TaskState.CLAIMED,
+                "%-seen-%",  # an earlier release is not to be seen, and lives all the same
             )
             return {row["holder"] for row in rows}
 

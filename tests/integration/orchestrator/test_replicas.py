@@ -116,10 +116,12 @@ class Replica:
 
 
 async def test_a_replica_whose_connection_is_cut_keeps_what_it_is_at(postgres_url: str) -> None:
-    here, there = [await Replica(postgres_url, name).open() for name in ("here-1", "there-1")]
+    here, there = [
+        await Replica(postgres_url, name).open() for name in ("here-seen-1", "there-seen-1")
+    ]
     presence = Presence(here.store)
-    await add_job(here.store, tasks=2)
-    for holder in ("there-1", "dead-1"):
+    await add_job(here.store, tasks=3)
+    for holder in ("there-seen-1", "dead-seen-1", "of-an-earlier-release"):
         assert await here.store.claim_task(holder, LEASE_S)
     await presence.look(now=0.0)
     connection = await asyncpg.connect(postgres_url)
@@ -131,9 +133,9 @@ async def test_a_replica_whose_connection_is_cut_keeps_what_it_is_at(postgres_ur
     for replica in (here, there):
         await replica.connected()
     await presence.look(now=1.0)
-    assert await here.store.claim_task("here-1", LEASE_S) is None
+    assert await here.store.claim_task("here-seen-1", LEASE_S) is None
     await presence.look(now=10.0)
-    freed = [await here.store.claim_task("here-1", LEASE_S) for _ in range(2)]
-    assert freed[0] is not None and freed[1] is None, "the dead one's, and not the other's"
+    freed = [await here.store.claim_task("here-seen-1", LEASE_S) for _ in range(2)]
+    assert freed[0] is not None and freed[1] is None, "the dead one's, and no other's"
     for replica in (here, there):
         await replica.store.close()
