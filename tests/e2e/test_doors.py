@@ -76,7 +76,10 @@ SAME: dict[str, Ask] = {
     "RetryJob": lambda h: [service.RetryJobRequest(name=h.job.name)],
 }
 # Those that change something each time, or never end, have tests of their own below.
-OTHERWISE = {"CreateFileLink", "DeleteFile", "DeleteJob", "UploadFile", "WatchJobs"}
+OTHERWISE = {
+    *("CreateUploadLink", "CompleteUpload", "UploadFile"),
+    *("CreateFileLink", "DeleteFile", "DeleteJob", "WatchJobs"),
+}
 
 
 def same(outcomes: dict[str, Outcome]) -> Outcome:
@@ -168,6 +171,23 @@ async def test_uploads_arrive_whole_through_every_door(house: House) -> None:
         parts = [part async for part in requests.chunks("a.bin", BODY, sha256=digest)]
         sent = await door.call("UploadFile", *parts, key=KEY)
         (file,) = sent.messages
+        got = await door.call("DownloadFile", service.DownloadFileRequest(name=file.name), key=KEY)
+        assert b"".join(message.chunk for message in got.messages) == BODY, door.name
+
+
+async def test_an_upload_by_link_can_be_made_through_every_door(house: House) -> None:
+    for number, door in enumerate(house.doors):
+        header = service.UploadFileHeader(
+            filename="a.bin", upload_id=f"by-link-through-door-{number}", size_bytes=len(BODY)
+        )
+        ask = service.CreateUploadLinkRequest(header=header)
+        made = await door.call("CreateUploadLink", ask, key=KEY)
+        assert made.code == "OK", made
+        (link,) = made.messages
+        async with house.http.put(link.uri, data=BODY, headers=dict(link.headers)) as response:
+            assert response.status < 300, door.name
+        complete = service.CompleteUploadRequest(header=header)
+        (file,) = (await ask_all(house, "CompleteUpload", lambda _, c=complete: [c])).messages
         got = await door.call("DownloadFile", service.DownloadFileRequest(name=file.name), key=KEY)
         assert b"".join(message.chunk for message in got.messages) == BODY, door.name
 
