@@ -11,13 +11,13 @@ _LIMIT_S = 240
 
 
 @pytest.mark.timeout(_LIMIT_S + 30)
-@pytest.mark.one_backend(
-    "on RunPod each fault has a test of its own (test_runpod_platform.py); all at random takes"
-    " longer than a run of all tests may: python -m tests.chaos --backend runpod"
+@pytest.mark.one_backend("its own runs have both")
+@pytest.mark.parametrize(
+    ("database", "backend"), [("sqlite", "child"), ("postgres", "child"), ("sqlite", "runpod")]
 )
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
-def test_a_few_jobs_under_fire_end_once_and_well(database: str) -> None:
-    command = (sys.executable, "-m", "tests.chaos", "--database", database)
+def test_a_few_jobs_under_fire_end_once_and_well(database: str, backend: str) -> None:
+    where = ("--database", database, "--backend", backend)
+    command = (sys.executable, "-m", "tests.chaos", *where)
     short = ("--jobs", "8", "--outage-s", "12", "--limit-s", str(_LIMIT_S))
     done = subprocess.run((*command, *short), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -7,10 +7,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-import pytest
-
 from orchestrator.server import Orchestrator
-from tests.scripted_worker import ScriptedWorker, serve
+from tests.e2e.conftest import Scripted
+from tests.scripted_worker import ScriptedWorker
 from tests.services import settings
 
 KEY = "the-key-of-schemathesis"
@@ -18,14 +17,10 @@ CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 TIMEOUT_S = 100
 
 
-@pytest.mark.one_backend(
-    "hundreds of jobs, whose answers are the same on RunPod (test_doors.py); what is not, under"
-    " /runpod, is in integration/http/test_runpod_paths.py"
-)
-async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
+async def test_schemathesis_finds_nothing(tmp_path: Path, scripted: Scripted) -> None:
     async with (
-        serve(ScriptedWorker()) as worker,
-        Orchestrator(settings(tmp_path, (worker,), x_api_key=KEY)) as service,
+        scripted.by(ScriptedWorker()) as backend,
+        Orchestrator(settings(tmp_path, **backend.settings, x_api_key=KEY)) as service,
     ):
         process = await asyncio.create_subprocess_exec(
             *(Path(sys.executable).with_name("schemathesis"), "--config-file", CONFIGURATION),
