@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
-import grpc
 from apigpu.admin.v1 import key_service_pb2 as admin
 from apigpu.admin.v1.key_service_pb2_grpc import KeyServiceStub
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,7 +14,6 @@ from rich.table import Table
 from apigpu_client.cli import options as common
 from apigpu_client.cli.follow import print_json
 from apigpu_client.cli.options import Options, Session
-from apigpu_client.errors import from_rpc_error
 
 if TYPE_CHECKING:  # the type stub has a name that the module has not
     from apigpu.admin.v1.key_service_pb2_grpc import KeyServiceAsyncStub
@@ -86,10 +84,7 @@ def create(
         request.overlap.FromTimedelta(timedelta(hours=overlap_hours))
 
     async def work(session: Session) -> None:
-        try:
-            made = await _stub(session).CreateKey(request)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
+        made = await _stub(session).CreateKey(request)
         if options.as_json:
             print_json(made)
         else:
@@ -107,10 +102,7 @@ def list_(options: Options, owner: str) -> None:
     """List keys, newest first."""
 
     async def work(session: Session) -> None:
-        try:
-            found = await _stub(session).ListKeys(admin.ListKeysRequest(owner=owner))
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
+        found = await _stub(session).ListKeys(admin.ListKeysRequest(owner=owner))
         if options.as_json:
             for key in found.keys:
                 print_json(key)
@@ -128,10 +120,7 @@ def revoke(options: Options, key: str) -> None:
     """End KEY at once."""
 
     async def work(session: Session) -> None:
-        try:
-            ended = await _stub(session).RevokeKey(admin.RevokeKeyRequest(name=_name(key)))
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
+        ended = await _stub(session).RevokeKey(admin.RevokeKeyRequest(name=_name(key)))
         if options.as_json:
             print_json(ended)
         else:

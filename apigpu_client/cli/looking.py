@@ -16,12 +16,9 @@ from apigpu_client.cli.follow import Story, follow, print_json
 from apigpu_client.cli.making import see_through
 from apigpu_client.cli.options import Options, Session
 from apigpu_client.cli.saving import Place, count, save_results
+from apigpu_client.cli.words import job_name
 
 _MAX_PAGE = 1000
-
-
-def _job_name(argument: str) -> str:
-    return argument if argument.startswith("jobs/") else f"jobs/{argument}"
 
 
 @click.command()
@@ -41,7 +38,7 @@ def watch(options: Options, job: str | None, after: int, all_: bool, filter_: st
             await board.show(session, filter_)
             return None
         # Asked first, so that a wrong name or address is told at once.
-        found = await session.client.get_job(_job_name(job))
+        found = await session.client.get_job(job_name(job))
         if options.output is not None:
             options.output.check(count(found))
         return await follow(Story(session, found.name, after), cancel_on_interrupt=False)
@@ -57,7 +54,7 @@ def retry(options: Options, job: str) -> None:
     """Try again what failed of JOB, in a new job that keeps what did not; follow it."""
 
     async def work(session: Session) -> Exit:
-        created = await session.client.retry_job(_job_name(job))
+        created = await session.client.retry_job(job_name(job))
         if options.output is not None:
             options.output.check(count(created))
         return await see_through(session, created)
@@ -73,7 +70,7 @@ def get(options: Options, job: str) -> None:
     """Show JOB as it stands now."""
 
     async def work(session: Session) -> None:
-        found = await session.client.get_job(_job_name(job))
+        found = await session.client.get_job(job_name(job))
         if options.as_json:
             print_json(found)
             return
@@ -126,7 +123,7 @@ def cancel(options: Options, job: str) -> None:
     """Stop JOB."""
 
     async def work(session: Session) -> None:
-        found = await session.client.cancel_job(_job_name(job))
+        found = await session.client.cancel_job(job_name(job))
         if options.as_json:
             print_json(found)
         session.console.print(f"{found.name} {text.state_words(found.state)}")
@@ -149,7 +146,7 @@ def download(options: Options, name: str, output: str) -> None:
         return [await session.client.download(name, path)]
 
     async def results(session: Session) -> list[Path]:
-        job = await session.client.get_job(_job_name(name))
+        job = await session.client.get_job(job_name(name))
         place.check(count(job))
         saved = await save_results(session.client, job, session.display, place)
         if not saved:

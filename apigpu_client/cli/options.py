@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import grpc
 from rich.console import Console
 
 from apigpu_client import channel
@@ -21,7 +22,7 @@ from apigpu_client.cli.exits import Exit
 from apigpu_client.cli.saving import Place
 from apigpu_client.cli.words import Seconds
 from apigpu_client.client import VideoClient
-from apigpu_client.errors import ApiGpuError
+from apigpu_client.errors import ApiGpuError, from_rpc_error
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,10 @@ async def _session(options: Options, work: Callable[[Session], Awaitable[Exit | 
     console = options.console()
     async with options.connect() as client:
         with Display(console) as display:
-            return await work(Session(client, display, console, options)) or Exit.DONE
+            try:
+                return await work(Session(client, display, console, options)) or Exit.DONE
+            except grpc.aio.AioRpcError as error:  # of a stub that a command calls by itself
+                raise from_rpc_error(error) from None
 
 
 # Options of commands. Each puts its value into the Options that `click.pass_obj` gives the

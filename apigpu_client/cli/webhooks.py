@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-import grpc
 from apigpu.video.v1 import webhook_service_pb2 as rpc
 from apigpu.video.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from rich.table import Table
@@ -13,7 +12,7 @@ from rich.table import Table
 from apigpu_client.cli import options as common
 from apigpu_client.cli.follow import print_json
 from apigpu_client.cli.options import Options, Session
-from apigpu_client.errors import from_rpc_error
+from apigpu_client.cli.words import job_name
 
 if TYPE_CHECKING:  # the type stub has a name that the module has not
     from apigpu.video.v1.webhook_service_pb2_grpc import WebhookServiceAsyncStub
@@ -34,12 +33,9 @@ def list_(options: Options, job: str) -> None:
     """List what JOB's webhook was told, or is still to be told."""
 
     async def work(session: Session) -> None:
-        try:
-            found = await _stub(session).ListWebhookDeliveries(
-                rpc.ListWebhookDeliveriesRequest(job=_name(job))
-            )
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
+        found = await _stub(session).ListWebhookDeliveries(
+            rpc.ListWebhookDeliveriesRequest(job=job_name(job))
+        )
         if options.as_json:
             for delivery in found.deliveries:
                 print_json(delivery)
@@ -58,12 +54,9 @@ def resend(options: Options, job: str, sequence: int) -> None:
     """Tell the event with this SEQUENCE again, whatever came of it before."""
 
     async def work(session: Session) -> None:
-        try:
-            again = await _stub(session).ResendWebhook(
-                rpc.ResendWebhookRequest(job=_name(job), sequence=sequence)
-            )
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
+        again = await _stub(session).ResendWebhook(
+            rpc.ResendWebhookRequest(job=job_name(job), sequence=sequence)
+        )
         if options.as_json:
             print_json(again)
         else:
@@ -79,10 +72,7 @@ def secret(options: Options) -> None:
     """Print the secret that your webhooks are signed with."""
 
     async def work(session: Session) -> None:
-        try:
-            found = await _stub(session).GetWebhookSecret(rpc.GetWebhookSecretRequest())
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
+        found = await _stub(session).GetWebhookSecret(rpc.GetWebhookSecretRequest())
         click.echo(found.secret)
 
     common.run(options, work)
@@ -90,10 +80,6 @@ def secret(options: Options) -> None:
 
 def _stub(session: Session) -> WebhookServiceAsyncStub:
     return WebhookServiceStub(session.client.channel)
-
-
-def _name(job: str) -> str:
-    return job if job.startswith("jobs/") else f"jobs/{job}"
 
 
 def _table(found: rpc.ListWebhookDeliveriesResponse) -> Table:

@@ -1,4 +1,4 @@
-"""What options take: the words for the contract's enums, and lengths of time."""
+"""What options and arguments take: the words for the contract's enums, lengths of time, jobs."""
 
 from __future__ import annotations
 
@@ -41,3 +41,8 @@ class Words:
     def value(self, word: str | None) -> Any:
         """0, the enum's default, where no word was given."""
         return self._values[word] if word else 0
+
+
+def job_name(argument: str) -> str:
+    """A job by its id or its resource name, whatever is at hand."""
+    return argument if argument.startswith("jobs/") else f"jobs/{argument}"
