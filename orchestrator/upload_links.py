@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
 
 from apigpu.video.v1.video_service_pb2 import UploadFileHeader
 from apigpu.worker.v1.worker_service_pb2 import FileLocation
@@ -61,19 +60,10 @@ class UploadLinks:
             await self._take_in(file_id)
         try:
             written = await self._measure(file_id, header)
-            file = StoredFile(
-                id=file_id,
-                filename=header.filename,
-                size_bytes=written.size_bytes,
-                sha256=written.sha256,
-                create_time=datetime.now(UTC),
-                owner=current().owner,
-            )
-            await self._store.add_file(file)
         except BaseException:
             await self._storage.delete(file_id)
             raise
-        return file
+        return await self._uploads.record(file_id, header, written)
 
     async def _take_in(self, file_id: str) -> None:
         key = arrival_key(file_id)

@@ -92,6 +92,16 @@ class Uploads:
     async def _keep(self, file_id: str, header: UploadFileHeader, path: Path) -> StoredFile:
         written = await asyncio.to_thread(measure_file, path)
         check_announced(written, header)
+        try:
+            await self._storage.adopt(path, file_id, media_type(header.filename))
+        except FileExists:
+            # We died between the two steps below and above: nobody was told of that file.
+            await self._storage.delete(file_id)
+            await self._storage.adopt(path, file_id, media_type(header.filename))
+        return await self.record(file_id, header, written)
+
+    async def record(self, file_id: str, header: UploadFileHeader, written: Written) -> StoredFile:
+        """A file of the caller's, whose bytes are in their place. They go if it cannot be noted."""
         file = StoredFile(
             id=file_id,
             filename=header.filename,
@@ -100,12 +110,6 @@ class Uploads:
             create_time=datetime.now(UTC),
             owner=current().owner,
         )
-        try:
-            await self._storage.adopt(path, file_id, media_type(header.filename))
-        except FileExists:
-            # We died between the two steps below and above: nobody was told of that file.
-            await self._storage.delete(file_id)
-            await self._storage.adopt(path, file_id, media_type(header.filename))
         try:
             await self._store.add_file(file)
         except BaseException:
