@@ -12,6 +12,7 @@ import time
 from typing import Final
 
 from apigpu_common.errors import ServiceError
+from orchestrator.background import Background
 from orchestrator.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -21,20 +22,12 @@ _LOOK_S: Final = 1.0
 _GONE_S: Final = 3.0
 
 
-class Presence:
+class Presence(Background):
     """Frees the tasks of replicas that have died. Use as `async with`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._missed_since: dict[str, float] = {}
-
-    async def __aenter__(self) -> Presence:
-        self._work = asyncio.create_task(self._run())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._work.cancel()
-        await asyncio.wait([self._work])
 
     async def _run(self) -> None:
         while True:

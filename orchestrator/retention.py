@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from apigpu_common.errors import ServiceError
+from orchestrator.background import Background
 from orchestrator.files.storage import FileStorage
 from orchestrator.keep_settings import KeepSettings
 from orchestrator.removal import remove_bytes, remove_job
@@ -23,7 +24,7 @@ _EVENTS_A_STEP: Final = 500
 _PAUSE_BETWEEN_STEPS_S: Final = 0.02
 
 
-class Retention:
+class Retention(Background):
     """Sweeps again and again. Use as `async with`."""
 
     def __init__(self, store: Store, storage: FileStorage, keep: KeepSettings) -> None:
@@ -32,14 +33,6 @@ class Retention:
         self._keep = keep
         # The stories up to here are trimmed; after a restart it is looked at once more.
         self._trimmed = (0.0, "")
-
-    async def __aenter__(self) -> Retention:
-        self._work = asyncio.create_task(self._run())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._work.cancel()
-        await asyncio.wait([self._work])
 
     async def _run(self) -> None:
         while True:

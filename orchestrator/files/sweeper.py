@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from orchestrator.background import Background
 from orchestrator.files.spool import Spool
 from orchestrator.files.storage import FileStorage
 
@@ -14,7 +15,7 @@ log = logging.getLogger(__name__)
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 3600.0
 
 
-class Sweeper:
+class Sweeper(Background):
     """Use as `async with`.
 
     uploads_s: how long after its last byte a cut upload is kept.
@@ -29,15 +30,7 @@ class Sweeper:
         self._uploads_s = uploads_s
         self._results_s = results_s
 
-    async def __aenter__(self) -> Sweeper:
-        self._work = asyncio.create_task(self._sweep())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._work.cancel()
-        await asyncio.wait([self._work])
-
-    async def _sweep(self) -> None:
+    async def _run(self) -> None:
         pause_s = min(max(self._uploads_s / 4, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
         while True:
             try:
