@@ -82,24 +82,4 @@ def first_below(pid: int) -> int:
 
 async def ended(pids: set[int], timeout_s: float) -> None:
     """Wait until none of them runs. Raises TimeoutError."""
-    async with asyncio.timeout(timeout_s):
-        for pid in pids:
-            try:
-                descriptor = os.pidfd_open(pid)
-            except ProcessLookupError:
-                continue
-            try:
-                await _readable(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-async def _readable(descriptor: int) -> None:
-    """A descriptor of a process is readable once the process has ended."""
-    loop = asyncio.get_running_loop()
-    done = asyncio.Event()
-    loop.add_reader(descriptor, done.set)
-    try:
-        await done.wait()
-    finally:
-        loop.remove_reader(descriptor)
+    await asyncio.to_thread(waited_for, pids, timeout_s)
