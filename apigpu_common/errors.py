@@ -152,5 +152,7 @@ def reason_of(status: status_pb2.Status) -> str:
 def _info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
     """Empty where the status has none."""
     info = error_details_pb2.ErrorInfo()
-    any(detail.Unpack(info) for detail in status.details)
+    for detail in status.details:
+        if detail.Unpack(info):
+            break
     return info
