@@ -17,7 +17,7 @@ from orchestrator.jobs import request, sources
 from orchestrator.jobs.effort import item_efforts_s
 from orchestrator.jobs.machine import JobMachine, is_final, item_ids
 from orchestrator.jobs.sharding import shard
-from orchestrator.ledger import Ledger
+from orchestrator.running.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.store.records import NewJob, Task
 from orchestrator.store.store import Store

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from google.rpc import code_pb2
 
 from apigpu_common.errors import ServiceError
-from orchestrator import exposure
+from orchestrator.access import exposure
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.dispatch.child import ChildDispatcher
 from orchestrator.dispatch.grpc_workers import GrpcDispatcher

@@ -24,9 +24,12 @@ from apigpu_common.health import Health
 from apigpu_common.interceptors.handlers import ChainedInterceptor
 from apigpu_common.reflection import enable_reflection
 from apigpu_common.telemetry import is_measured
-from orchestrator import backend, exposure, ids, own_keys, transport
+from orchestrator import backend, ids, transport
+from orchestrator.access import exposure, own_keys
+from orchestrator.access.key_service import KeyService
+from orchestrator.access.keys import Authenticator
+from orchestrator.access.tls import Certificates, TlsFiles
 from orchestrator.census import census
-from orchestrator.engine import Engine
 from orchestrator.files.rooms import Files, open_files
 from orchestrator.http.application import application
 from orchestrator.http.bounded import Bounds
@@ -35,22 +38,20 @@ from orchestrator.http.listener import BACKLOG, HttpListener
 from orchestrator.http.permits import Permits, Wanted
 from orchestrator.http.rest.routes import Facts
 from orchestrator.http.transfers import Transfers
-from orchestrator.instance import new_holder, take_instance
 from orchestrator.interceptors.chain import chain
 from orchestrator.interceptors.pace import PaceInterceptor
 from orchestrator.interceptors.serialise import SerialiseOnceInterceptor
-from orchestrator.key_service import KeyService
-from orchestrator.keys import Authenticator
-from orchestrator.presence import Presence
-from orchestrator.retention import Retention
+from orchestrator.keeping.retention import Retention
+from orchestrator.running.engine import Engine
+from orchestrator.running.instance import new_holder, take_instance
+from orchestrator.running.presence import Presence
 from orchestrator.service import VideoService
 from orchestrator.settings import Settings
 from orchestrator.store.store import Store, store_at
-from orchestrator.tls import Certificates, TlsFiles
 from orchestrator.uploads import Uploads
 from orchestrator.watch import WatchHub
-from orchestrator.webhook_service import WebhookService
-from orchestrator.webhooks import Secrets, Webhooks
+from orchestrator.webhooks.sender import Secrets, Webhooks
+from orchestrator.webhooks.service import WebhookService
 
 log = logging.getLogger(__name__)
 

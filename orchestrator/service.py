@@ -14,12 +14,12 @@ from google.protobuf import duration_pb2, empty_pb2, timestamp_pb2
 from apigpu_common import __version__
 from apigpu_common.errors import InvalidInput, NotFound
 from orchestrator import ids, pages
+from orchestrator.access.identity import current
 from orchestrator.dispatch.base import Dispatcher
-from orchestrator.engine import Engine
 from orchestrator.files.links import Links
 from orchestrator.files.storage import FileStorage
-from orchestrator.identity import current
 from orchestrator.jobs import filter_text, orders, views
+from orchestrator.running.engine import Engine
 from orchestrator.settings import Settings
 from orchestrator.store.records import StoredFile
 from orchestrator.store.store import Store

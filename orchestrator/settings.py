@@ -9,11 +9,11 @@ from pydantic import AfterValidator, AliasChoices, Field, SecretStr, field_valid
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from apigpu_common.listening import Address, AddressIfAny, GrpcAddress
+from orchestrator.access.settings import SecuritySettings
 from orchestrator.files import paths
-from orchestrator.keep_settings import KeepSettings
+from orchestrator.keeping.settings import KeepSettings
 from orchestrator.limit_settings import LimitSettings
-from orchestrator.security_settings import SecuritySettings
-from orchestrator.webhook_settings import WebhookSettings
+from orchestrator.webhooks.settings import WebhookSettings
 
 
 class Settings(SecuritySettings, LimitSettings, KeepSettings, WebhookSettings):

@@ -10,10 +10,10 @@ from apigpu.worker.v1.worker_service_pb2 import FileLocation
 
 from apigpu_common.errors import InvalidInput, NotFound, PreconditionFailed
 from orchestrator import ids
+from orchestrator.access.identity import current
 from orchestrator.files.links import Links
 from orchestrator.files.places import arrival_key
 from orchestrator.files.storage import FileExists, FileStorage, Written
-from orchestrator.identity import current
 from orchestrator.store.records import StoredFile
 from orchestrator.store.store import Store
 from orchestrator.uploads import Uploads, check_announced, same_file

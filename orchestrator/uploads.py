@@ -11,12 +11,13 @@ from apigpu.video.v1.video_service_pb2 import UploadFileHeader
 from google.rpc import code_pb2
 
 from apigpu_common.errors import InvalidInput, PreconditionFailed, ServiceError
-from orchestrator import ids, removal
+from orchestrator import ids
+from orchestrator.access.identity import current
 from orchestrator.files.media_types import media_type
 from orchestrator.files.spool import Spool
 from orchestrator.files.storage import FileExists, FileStorage, Written, measure_file
-from orchestrator.identity import current
 from orchestrator.jobs.orders import Place
+from orchestrator.keeping import removal
 from orchestrator.store.records import StoredFile
 from orchestrator.store.store import Store
 

@@ -16,7 +16,7 @@ from orchestrator.__main__ import main
 from orchestrator.dispatch.grpc_workers import GrpcDispatcher
 from orchestrator.dispatch.runpod import RunpodDispatcher
 from orchestrator.jobs.machine import is_final
-from orchestrator.ledger import Ledger
+from orchestrator.running.ledger import Ledger
 from orchestrator.store.records import Change
 from orchestrator.store.store import Store
 

@@ -216,7 +216,7 @@ def deploy(arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def backup(arguments: tuple[str, ...]) -> None:
     """Copy database and files while the service runs: apigpu backup --help."""
-    _become("orchestrator.backup", *arguments)
+    _become("orchestrator.keeping.backup", *arguments)
 
 
 def _become(module: str, *arguments: str) -> None:

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orchestrator import certificates
+from orchestrator.access import certificates
 from orchestrator.http import connect
 from orchestrator.http.calls import Calls
 from orchestrator.http.rest import openapi

@@ -27,8 +27,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from apigpu_common.errors import InternalError
 from apigpu_common.interceptors.handlers import ChainedInterceptor, Handler, behaviour_of
-from orchestrator import certificates
-from orchestrator.certificates import AuthContext
+from orchestrator.access import certificates
+from orchestrator.access.certificates import AuthContext
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from cachetools import LRUCache, TTLCache
 
 from apigpu_common.errors import QuotaExceeded
 from apigpu_common.interceptors.handlers import Behaviour, Handler, WrappingInterceptor, responses
-from orchestrator.identity import current
+from orchestrator.access.identity import current
 from orchestrator.limit_settings import LimitSettings
 from orchestrator.memory import available_bytes
 from orchestrator.store.store import Store

@@ -9,10 +9,10 @@ from google.rpc import code_pb2
 
 from apigpu_common.errors import ServiceError
 from apigpu_common.interceptors.handlers import Behaviour, Handler, WrappingInterceptor, responses
-from orchestrator import identity
-from orchestrator.identity import Caller
+from orchestrator.access import identity
+from orchestrator.access.identity import Caller
+from orchestrator.access.keys import Authenticator, token_of
 from orchestrator.interceptors import scopes
-from orchestrator.keys import Authenticator, token_of
 
 
 class AuthInterceptor(WrappingInterceptor):

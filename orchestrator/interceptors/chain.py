@@ -10,6 +10,7 @@ import grpc
 from apigpu_common.interceptors.errors import ErrorInterceptor
 from apigpu_common.interceptors.telemetry import TelemetryInterceptor
 from apigpu_common.interceptors.validation import ValidationInterceptor
+from orchestrator.access.keys import Authenticator
 from orchestrator.interceptors.admission import AdmissionInterceptor
 from orchestrator.interceptors.auth import AuthInterceptor
 from orchestrator.interceptors.limits import (
@@ -20,7 +21,6 @@ from orchestrator.interceptors.limits import (
     quota_by_peer,
 )
 from orchestrator.interceptors.ownership import OwnershipInterceptor
-from orchestrator.keys import Authenticator
 from orchestrator.settings import Settings
 from orchestrator.store.store import Store
 

@@ -22,7 +22,7 @@ from limits.storage import storage_from_string
 
 from apigpu_common.errors import QuotaExceeded
 from apigpu_common.interceptors.handlers import Behaviour, Handler, WrappingInterceptor, responses
-from orchestrator import identity
+from orchestrator.access import identity
 
 log = logging.getLogger(__name__)
 

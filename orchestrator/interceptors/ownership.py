@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from apigpu_common.errors import NotFound
 from apigpu_common.interceptors.handlers import Behaviour, Handler, WrappingInterceptor, responses
 from orchestrator import ids
-from orchestrator.identity import current
+from orchestrator.access.identity import current
 from orchestrator.store.store import Store
 
 # Fields of requests that name a resource. What a job names as its inputs is checked with the job.

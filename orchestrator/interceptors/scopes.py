@@ -8,7 +8,7 @@ from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from apigpu_common.reflection import V1_SERVICE
-from orchestrator.identity import Scope
+from orchestrator.access.identity import Scope
 
 # Any good key is enough.
 ANY_KEY = None

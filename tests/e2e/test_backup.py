@@ -15,7 +15,7 @@ import pytest
 import yarl
 from apigpu.video.v1 import video_service_pb2
 
-from orchestrator.backup import back_up
+from orchestrator.keeping.backup import back_up
 from orchestrator.settings import Settings
 from orchestrator.store.sqlite import SqliteDatabase
 from orchestrator.store.store import SQLITE_FILE

@@ -13,7 +13,7 @@ from apigpu.video.v1 import video_service_pb2
 from apigpu.video.v1.job_pb2 import Job
 from apigpu.worker.v1 import worker_service_pb2 as worker
 
-from orchestrator.presence import Presence
+from orchestrator.running.presence import Presence
 from orchestrator.store.postgres import PostgresDatabase
 from orchestrator.store.store import Store
 from tests import requests

@@ -17,7 +17,7 @@ from apigpu_common.errors import Unavailable
 from orchestrator import ids, watch
 from orchestrator.interceptors.serialise import _remembering
 from orchestrator.jobs.machine import JobMachine
-from orchestrator.ledger import Ledger
+from orchestrator.running.ledger import Ledger
 from orchestrator.store.records import NewJob
 from orchestrator.store.store import Store, store_at
 from orchestrator.watch import WatchHub

@@ -24,8 +24,8 @@ from google.protobuf.duration_pb2 import Duration
 from apigpu_client import VideoClient
 from apigpu_client.cli import main
 from apigpu_client.errors import ApiGpuError, InvalidRequest, NotAllowed
+from orchestrator.access.key_service import NUMBERS
 from orchestrator.interceptors.scopes import SCOPES
-from orchestrator.key_service import NUMBERS
 from orchestrator.server import SERVICES, Orchestrator
 from tests import requests
 from tests.requests import refusal_of, refusal_of_raw

@@ -20,8 +20,8 @@ from apigpu_client import VideoClient
 from apigpu_client.channel import Tls
 from apigpu_client.errors import NotAllowed, Unavailable
 from apigpu_common.errors import ServiceError
+from orchestrator.access.tls import Certificates, TlsFiles
 from orchestrator.server import Orchestrator
-from orchestrator.tls import Certificates, TlsFiles
 from tests import requests
 from tests.scripted_worker import ScriptedWorker, Sender, serve
 from tests.services import settings

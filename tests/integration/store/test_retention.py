@@ -15,8 +15,8 @@ from apigpu_common.errors import Unavailable
 from orchestrator import ids
 from orchestrator.files.storage import FileStorage
 from orchestrator.jobs.machine import JobMachine
-from orchestrator.keep_settings import KeepSettings
-from orchestrator.retention import Retention
+from orchestrator.keeping.retention import Retention
+from orchestrator.keeping.settings import KeepSettings
 from orchestrator.store.database import Connection, Database
 from orchestrator.store.records import DEFAULT_OWNER, Change, NewJob, StoredFile
 from orchestrator.store.store import Store

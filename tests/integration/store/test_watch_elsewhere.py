@@ -13,7 +13,7 @@ from apigpu.video.v1.job_pb2 import Output, Progress
 from orchestrator import ids, watch
 from orchestrator.jobs.filters import EVERYTHING
 from orchestrator.jobs.machine import JobMachine
-from orchestrator.ledger import Ledger
+from orchestrator.running.ledger import Ledger
 from orchestrator.store.database import Database
 from orchestrator.store.records import NewJob
 from orchestrator.store.store import Store

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from apigpu_common.errors import ServiceError
-from orchestrator import exposure
+from orchestrator.access import exposure
 from orchestrator.settings import Settings
 
 TLS = {"tls_cert": "/c.pem", "tls_key": "/k.pem"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from apigpu_common.errors import PreconditionFailed
-from orchestrator.instance import new_holder, take_instance
+from orchestrator.running.instance import new_holder, take_instance
 
 
 def test_it_is_the_same_after_a_restart_but_another_run(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from google.rpc import code_pb2
 
 from apigpu_common.errors import ServiceError
 from orchestrator.jobs import stats
-from orchestrator.ledger import Ledger
+from orchestrator.running.ledger import Ledger
 
 # Other tasks of the job spend as well: look at the whole of it so often.
 _LOOK_S = 1.0

@@ -13,8 +13,8 @@ from apigpu.admin.v1.key_service_pb2_grpc import KeyServiceServicer
 
 from apigpu_common.errors import NotFound
 from orchestrator import ids
-from orchestrator.identity import Scope
-from orchestrator.keys import Authenticator, hash_of, new_token
+from orchestrator.access.identity import Scope
+from orchestrator.access.keys import Authenticator, hash_of, new_token
 from orchestrator.store.keys import Keys
 from orchestrator.store.records import DEFAULT_OWNER, KeyLimits, StoredKey
 

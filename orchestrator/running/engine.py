@@ -24,10 +24,10 @@ from orchestrator.jobs.filters import Compare, Filter
 from orchestrator.jobs.machine import JobMachine, is_final, is_over
 from orchestrator.jobs.orders import NEWEST_FIRST, Order, Place
 from orchestrator.jobs.tasks import RetryPolicy
-from orchestrator.ledger import Ledger
-from orchestrator.removal import remove_job
-from orchestrator.run_limits import RunLimits
-from orchestrator.runner import TaskRunner
+from orchestrator.keeping.removal import remove_job
+from orchestrator.running.ledger import Ledger
+from orchestrator.running.run_limits import RunLimits
+from orchestrator.running.runner import TaskRunner
 from orchestrator.settings import Settings
 from orchestrator.store.records import Page, Task
 from orchestrator.store.store import Store

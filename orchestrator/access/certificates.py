@@ -11,7 +11,7 @@ from typing import Any
 from google.rpc import code_pb2
 
 from apigpu_common.errors import ServiceError
-from orchestrator.identity import Caller, Scope
+from orchestrator.access.identity import Caller, Scope
 
 # As gRPC calls what it knows of a connection.
 AuthContext = Mapping[str, Iterable[bytes]]

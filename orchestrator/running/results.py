@@ -11,11 +11,11 @@ from google.rpc import status_pb2
 
 from apigpu_common.errors import InternalError, is_retryable
 from orchestrator import ids
-from orchestrator.attempts import OpenAttempt
 from orchestrator.files.places import Places
 from orchestrator.files.storage import Written
 from orchestrator.jobs import naming
-from orchestrator.ledger import Ledger
+from orchestrator.running.attempts import OpenAttempt
+from orchestrator.running.ledger import Ledger
 from orchestrator.store.records import DEFAULT_OWNER, StoredFile
 from orchestrator.store.store import Store
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from google.rpc import code_pb2
 
 from apigpu_common.errors import ServiceError
-from orchestrator.security_settings import SecuritySettings
+from orchestrator.access.settings import SecuritySettings
 
 
 def is_local(address: str) -> bool:

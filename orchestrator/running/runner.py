@@ -15,17 +15,18 @@ from opentelemetry import trace
 from apigpu_common.errors import InternalError, ServiceError, Unavailable, is_retryable
 from apigpu_common.logs import about
 from apigpu_common.telemetry import context_of, trace_parent
-from orchestrator import budget, ids
-from orchestrator.attempts import OpenAttempt
-from orchestrator.budget import BudgetExceeded
+from orchestrator import ids
 from orchestrator.dispatch.base import Dispatcher
 from orchestrator.files.places import Places
 from orchestrator.jobs import sources
 from orchestrator.jobs.machine import JobMachine
 from orchestrator.jobs.tasks import RetryPolicy, next_attempt
-from orchestrator.ledger import Ledger
-from orchestrator.results import Results
-from orchestrator.run_limits import RunLimits
+from orchestrator.running import budget
+from orchestrator.running.attempts import OpenAttempt
+from orchestrator.running.budget import BudgetExceeded
+from orchestrator.running.ledger import Ledger
+from orchestrator.running.results import Results
+from orchestrator.running.run_limits import RunLimits
 from orchestrator.store.records import Task
 from orchestrator.store.store import Store
 

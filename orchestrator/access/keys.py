@@ -20,9 +20,9 @@ from cachetools import TTLCache
 from google.rpc import code_pb2
 
 from apigpu_common.errors import ServiceError
-from orchestrator import certificates
-from orchestrator.certificates import AuthContext
-from orchestrator.identity import Caller, Scope
+from orchestrator.access import certificates
+from orchestrator.access.certificates import AuthContext
+from orchestrator.access.identity import Caller, Scope
 from orchestrator.store.keys import Keys
 from orchestrator.store.records import StoredKey
 

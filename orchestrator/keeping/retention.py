@@ -13,8 +13,8 @@ from typing import Final
 from apigpu_common.errors import ServiceError
 from orchestrator.background import Background
 from orchestrator.files.storage import FileStorage
-from orchestrator.keep_settings import KeepSettings
-from orchestrator.removal import remove_bytes, remove_job
+from orchestrator.keeping.removal import remove_bytes, remove_job
+from orchestrator.keeping.settings import KeepSettings
 from orchestrator.store.store import Store
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from standardwebhooks import Webhook
 from apigpu_common.guard import AddressRefused, guarded_socket
 from orchestrator.store.deliveries import DELIVERED, GIVEN_UP, PENDING, Deliveries
 from orchestrator.store.records import StoredDelivery
-from orchestrator.webhook_settings import WebhookSettings
+from orchestrator.webhooks.settings import WebhookSettings
 
 log = logging.getLogger(__name__)
 

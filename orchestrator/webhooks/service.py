@@ -10,10 +10,10 @@ from apigpu.video.v1.webhook_service_pb2_grpc import WebhookServiceServicer
 
 from apigpu_common.errors import NotFound
 from orchestrator import ids
-from orchestrator.identity import current
+from orchestrator.access.identity import current
 from orchestrator.store.deliveries import PENDING, Deliveries
 from orchestrator.store.records import StoredDelivery
-from orchestrator.webhooks import Secrets
+from orchestrator.webhooks.sender import Secrets
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

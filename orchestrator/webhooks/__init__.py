@@ -1,0 +1,1 @@
+"""Tells the world outside what became of jobs."""
