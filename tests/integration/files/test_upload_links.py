@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -51,7 +52,7 @@ async def link_for(stub: VideoServiceAsyncStub, announced: rpc.UploadFileHeader)
     return await stub.CreateUploadLink(rpc.CreateUploadLinkRequest(header=announced))
 
 
-async def put(link: rpc.UploadLink, body: bytes) -> int:
+async def put(link: rpc.UploadLink, body: bytes | AsyncIterator[bytes]) -> int:
     url = yarl.URL(link.uri, encoded=True)
     async with aiohttp.ClientSession() as http:
         try:
@@ -95,12 +96,28 @@ async def test_what_was_not_announced_becomes_no_file_and_is_removed(
     announced = header()
     link = await link_for(stub, announced)
     taken = await put(link, body) in (200, 201)
+    ours = "/transfers/" in link.uri  # takes nothing of another length; a store does
+    assert not (taken and ours) or len(body) == len(BODY)
     refusal = await refusal_of(complete(stub, announced))
     wanted = ("UPLOAD_SIZE_MISMATCH", "UPLOAD_CHECKSUM_MISMATCH") if taken else ("UPLOAD_MISSING",)
     assert refusal.reason in wanted
     assert not kept_files(tmp_path)
     assert await put(link, BODY) in (200, 201), "the right one is still welcome"
     assert (await complete(stub, announced)).size_bytes == len(BODY)
+
+
+async def test_a_link_takes_no_byte_more_than_was_announced(tmp_path: Path) -> None:
+    """Refused while the body is still coming, however much other uploads may bring."""
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield BODY
+        yield b"one more"
+        await ended.wait()
+
+    async with in_process(tmp_path, WORKERS, max_upload_bytes=4_000_000) as stub:
+        assert await put(await link_for(stub, header()), endless()) == 413
+    ended.set()
 
 
 async def test_a_link_is_for_its_length_and_time(stub: VideoServiceAsyncStub) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,8 +15,10 @@ import grpc
 import pytest
 from apigpu.admin.v1 import key_service_pb2 as admin
 from apigpu.admin.v1.key_service_pb2_grpc import KeyServiceStub
+from apigpu.video.v1 import video_service_pb2 as rpc
 from apigpu.video.v1.job_pb2 import Job
 from apigpu.video.v1.operations_pb2 import MediaSource
+from apigpu.video.v1.video_service_pb2_grpc import VideoServiceStub
 from click.testing import CliRunner
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
@@ -210,6 +213,24 @@ async def test_lists_and_request_ids_and_inputs_are_one_s_own(
             assert refused.value.details.reason == "FILE_NOT_FOUND"
             messages.append(refused.value.message.replace(name, "it"))
         assert messages[0] == messages[1]
+
+
+async def test_an_upload_s_id_is_one_s_own(service: Service) -> None:
+    """Two owners who chose the same one, by call and by link, have a file each."""
+    body, header = b"a picture", rpc.UploadFileHeader(filename="a.jpg", upload_id="a" * 16)
+    header.size_bytes, header.sha256 = len(body), hashlib.sha256(body).hexdigest()
+    complete = rpc.CompleteUploadRequest(header=header)
+    mine, other = [await service.key(owner=owner) for owner in ("mine", "other")]
+    async with (
+        VideoClient(service.address, api_key=mine.token) as client,
+        VideoClient(service.address, api_key=other.token) as stranger,
+    ):
+        stub, theirs = VideoServiceStub(client.channel), VideoServiceStub(stranger.channel)
+        file = await stub.UploadFile(
+            iter([rpc.UploadFileRequest(header=header), rpc.UploadFileRequest(chunk=body)])
+        )
+        assert await stub.CompleteUpload(complete) == file
+        assert (await refusal_of(theirs.CompleteUpload(complete))).reason == "UPLOAD_MISSING"
 
 
 async def test_a_key_of_an_owner_that_cannot_be_a_path_is_refused(service: Service) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import pytest
+import yarl
 from apigpu.admin.v1 import key_service_pb2 as admin
 from apigpu.admin.v1.key_service_pb2_grpc import KeyServiceStub
 from apigpu.video.v1 import video_service_pb2 as rpc
 from apigpu.video.v1.job_pb2 import Job
+from apigpu.video.v1.video_service_pb2_grpc import VideoServiceStub
 from apigpu.video.v1.webhook_service_pb2 import ListWebhookDeliveriesRequest
 from apigpu.video.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
@@ -32,13 +36,16 @@ CONFIGURED = {
     "APIGPU_LINK_KEY": "configured-link-key-0123456789abcdef",
     "APIGPU_LIMITS_STORAGE": "async+redis://:configured-redis-password@127.0.0.1:1",
 }
+# So that the webhook is tried.
+ALLOWED = {"APIGPU_WEBHOOK_ALLOW": "127.0.0.0/8"}
 IN_LINKS = ("link-signature-0123456789", "hook-signature-0123456789")
 GUESSED = "guessed-key-0123456789"
 
 
-async def use(address: str) -> tuple[list[str], str, str]:
-    """Do what callers do, well and badly. Returns what was told, and two more secrets."""
+async def use(address: str) -> tuple[list[str], list[str]]:
+    """Do what callers do, well and badly. Returns what was told, and the secrets made meanwhile."""
     told: list[str] = []
+    secrets: list[str] = []
     async with VideoClient(address, api_key=X_API_KEY) as client:
         keys = KeyServiceStub(client.channel)
         made = await keys.CreateKey(admin.CreateKeyRequest(scopes=[admin.SCOPE_JOBS_READ]))
@@ -52,8 +59,13 @@ async def use(address: str) -> tuple[list[str], str, str]:
                 job_told.ClearField("webhook")
             told.append(str(event))
         hooks = WebhookServiceStub(client.channel)
-        log = await hooks.ListWebhookDeliveries(ListWebhookDeliveriesRequest(job=created.name))
+        tried = ""
+        while not tried:  # up to the test's time limit
+            asked = ListWebhookDeliveriesRequest(job=created.name)
+            log = await hooks.ListWebhookDeliveries(asked)
+            tried = log.deliveries[0].last_error
         told.append(str(log))
+        secrets += await pass_by_links(VideoServiceStub(client.channel))
         told += [str(await client.server_info()), str(await keys.ListKeys(admin.ListKeysRequest()))]
         with contextlib.suppress(ApiGpuError):
             await client.create_job(Job())
@@ -66,7 +78,23 @@ async def use(address: str) -> tuple[list[str], str, str]:
         call: Any = channel.unary_unary("/apigpu.video.v1.VideoService/CreateJob")
         with contextlib.suppress(grpc.aio.AioRpcError):
             await call(rpc.CreateJobRequest().SerializeToString() + b"\xff")
-    return told, made.token.rpartition("_")[2], X_API_KEY
+    return told, [*secrets, made.token.rpartition("_")[2]]
+
+
+async def pass_by_links(stub: Any) -> list[str]:
+    """A file sent and fetched by links of our own. Returns what they are signed with."""
+    digest = hashlib.sha256(b"123").hexdigest()
+    header = rpc.UploadFileHeader(filename="a.jpg", upload_id="a" * 16, size_bytes=3, sha256=digest)
+    target = (await stub.CreateUploadLink(rpc.CreateUploadLinkRequest(header=header))).uri
+    async with aiohttp.ClientSession() as http:
+        async with http.put(yarl.URL(target, encoded=True), data=b"123") as answer:
+            assert answer.status == 201
+        file = await stub.CompleteUpload(rpc.CompleteUploadRequest(header=header))
+        link = (await stub.CreateFileLink(rpc.CreateFileLinkRequest(name=file.name))).uri
+        for uri, status in ((link, 200), (f"{link}0", 403)):
+            async with http.get(yarl.URL(uri, encoded=True)) as answer:
+                assert answer.status == status
+    return [yarl.URL(uri, encoded=True).query["signature"] for uri in (target, link)]
 
 
 async def test_no_configured_secret_is_ever_told(tmp_path: Path) -> None:
@@ -104,9 +132,7 @@ async def test_a_database_s_password_is_not_told_when_it_cannot_be_reached(tmp_p
     assert "configured-database-password" not in said
 
 
-async def used(
-    tmp_path: Path, environment: dict[str, str]
-) -> tuple[str, list[str], tuple[str, ...]]:
+async def used(tmp_path: Path, environment: dict[str, str]) -> tuple[str, list[str], list[str]]:
     """What a service with all secrets has logged and told, and the secrets made meanwhile."""
     service = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "orchestrator"),
@@ -115,6 +141,7 @@ async def used(
         env={
             **os.environ,
             **CONFIGURED,
+            **ALLOWED,
             **environment,
             "APIGPU_LISTEN": "127.0.0.1:0",
             "APIGPU_HTTP_LISTEN": "127.0.0.1:0",
@@ -128,10 +155,10 @@ async def used(
     logged = asyncio.create_task(service.stderr.read())
     try:
         address = (await service.stdout.readline()).decode().split()[1]
-        told, *made = await use(address)
+        told, made = await use(address)
     finally:
         service.terminate()
         log = (await logged).decode()
         rest = (await service.stdout.read()).decode()
         await service.wait()
-    return log, [rest, *told], tuple(made)
+    return log, [rest, *told], made

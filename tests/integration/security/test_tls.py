@@ -121,7 +121,8 @@ async def test_changed_certificates_serve_new_connections_and_drop_no_stream(
         first = await shown_certificate(orchestrator.address, authority.ca)
 
         cert.write_text("in the middle of a write")
-        assert await shown_certificate(orchestrator.address, authority.ca) == first
+        for door in (orchestrator.address, orchestrator.http_address):
+            assert await shown_certificate(door, authority.ca) == first
 
         authority.issue("127.0.0.1", cert, key)
         second = await shown_certificate(orchestrator.address, authority.ca)
@@ -189,6 +190,22 @@ async def test_mtls_lets_in_only_who_has_a_certificate_of_ours(
             async with VideoClient(orchestrator.address, tls=wrong) as client:
                 with pytest.raises(Unavailable):
                     await client.server_info()
+        for _ in range(2):  # with the certificates of the start, and with changed ones
+            assert await over_http(orchestrator, tls(ours)) == 200
+            for wrong in (tls(strangers), Tls(authority.ca)):
+                with pytest.raises((aiohttp.ClientError, OSError)):
+                    await over_http(orchestrator, wrong)
+            authority.issue("127.0.0.1", tmp_path / "cert.pem", tmp_path / "key.pem")
+
+
+async def over_http(orchestrator: Orchestrator, tls: Tls) -> int:
+    """The status that a caller with these certificates gets from the HTTP door."""
+    trusted = ssl.create_default_context(cafile=str(tls.ca))
+    if tls.cert and tls.key:
+        trusted.load_cert_chain(tls.cert, tls.key)
+    url = f"https://{orchestrator.http_address}/openapi.json"
+    async with aiohttp.ClientSession() as http, http.get(url, ssl=trusted) as answer:
+        return answer.status
 
 
 async def test_plain_http_gets_fresh_certificates_too(tmp_path: Path, authority: Authority) -> None:
