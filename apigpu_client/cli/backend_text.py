@@ -62,8 +62,9 @@ def stats(job: Job) -> str:
         parts.append(f"cold start {_s(told.cold_start_time):.1f} s")
     if told.HasField("execution_time"):
         parts.append(f"worked {_s(told.execution_time):.1f} s")
-    if told.attempts > 1:
-        parts.append(f"{told.attempts} attempts")
+    # Parts of a job are attempts of their own: only those that broke are news.
+    if broken := sum(attempt.HasField("error") for attempt in job.attempts):
+        parts.append(f"{broken} of {told.attempts} attempts broke")
     if told.gpus:
         parts.append(", ".join(told.gpus))
     return "  ".join([*parts, *_cost(told)])

@@ -59,7 +59,7 @@ def explain(error: ApiGpuError, server: str) -> str:
     fields = [
         f"  {violation.field}: {violation.description}"
         for violation in error.details.violations
-        if violation.field and violation.description not in error.message
+        if violation.field and f"{violation.field}: {violation.description}" not in error.message
     ]
     reason = f" [{error.details.reason}]" if error.details.reason else ""
     return "\n".join([f"{error.message}{reason}", *fields])

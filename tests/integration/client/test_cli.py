@@ -172,12 +172,15 @@ async def test_a_failed_item_is_told_with_its_reason_and_in_the_exit_code(
     assert "This should be a picture." in out
 
 
-async def test_a_bad_request_names_the_field(
+async def test_a_bad_request_names_each_field(
     server: str, pictures: list[Path], tmp_path: Path
 ) -> None:
-    code, _, err = await apigpu(server, "animate", pictures[0], "--zoom", "9", cwd=tmp_path)
+    bad = "--zoom", "9", "--duration", "0"
+    code, _, err = await apigpu(server, "animate", *pictures[:2], *bad, cwd=tmp_path)
     assert code == 2
-    assert "job.images_to_videos.motion.zoom" in err
+    assert err.count("job.images_to_videos.motion.zoom: ") == 1
+    assert err.count("job.images_to_videos.images[0].duration: ") == 1
+    assert err.count("job.images_to_videos.images[1].duration: ") == 1
 
 
 async def test_what_cannot_be_done_is_refused_before_anything_is_sent(
