@@ -11,15 +11,16 @@ from pathlib import Path
 
 from rich.table import Table
 
-from gpu_worker.media.encoders import bundled_ffmpeg
+from gpu_worker.media.cpu import available_cpus
+from gpu_worker.media.encoders import EncodeOptions, bundled_ffmpeg
 from gpu_worker.media.profiles import CODECS, profile
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "demo" / "media" / "01-mountain-path.jpg"
 FFMPEG: tuple[str | Path, ...] = (bundled_ffmpeg(), "-v", "error", "-nostdin", "-y")
+RATE = 24  # of every clip here
 # What the worker encodes with where there is no GPU, and a file without loss to compare with.
-_X264 = profile(CODECS[0], hardware=False)
-X264 = ("-c:v", _X264.name, *_X264.options, "-pix_fmt", "yuv420p")
+X264 = EncodeOptions(profile(CODECS[0], hardware=False), available_cpus()).arguments(RATE)
 # What the baselines encode with: the old product's own fallback, a stand-in for its NVENC.
 OLD_X264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p")
 LOSSLESS = ("-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "0")

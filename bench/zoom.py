@@ -20,7 +20,8 @@ from bench import common
 from gpu_worker.media.clip import Clip, renderer
 from gpu_worker.media.motion import Box, Motion, boxes, ends
 
-FRAMES, RATE, SIZE, ZOOM = 120, 24, (1920, 1080), 1.324
+FRAMES, SIZE, ZOOM = 120, (1920, 1080), 1.324
+RATE = common.RATE
 CORNER = (0.0, 0.0)
 
 _LENGTH_S = FRAMES // RATE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageOps
 
 from gpu_worker.media import resampler
 from gpu_worker.media.refusal import Refused
@@ -80,6 +80,8 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     """Phones and cameras embed wider colour spaces: shown as sRGB, their colours would shift."""
     profile = image.info.get("icc_profile")
     if profile and image.mode in ("RGB", "CMYK", "L"):
+        from PIL import ImageCms  # most pictures have no profile
+
         try:
             converted = ImageCms.profileToProfile(
                 image,

@@ -117,7 +117,13 @@ def _decode(packet: Any, extent: Extent) -> None:
     if packet.size and packet.pts is None and packet.dts is None:
         return
     extent.decoded += 1
-    if extent.decoded <= _MAX_PACKETS_TO_FIRST_FRAME:
+    if extent.decoded == 1 and packet.size:
+        # Asked for all that it has, a decoder does not hold a keyframe back until it has seen
+        # where the next pictures belong. Afterwards it begins anew.
+        context = packet.stream.codec_context
+        extent.frame = next(iter([*packet.decode(), *context.decode(None)]), None)
+        context.flush_buffers()
+    elif extent.decoded <= _MAX_PACKETS_TO_FIRST_FRAME:
         extent.frame = next(iter(packet.decode()), None)
 
 
