@@ -15,7 +15,7 @@ from apigpu.video.v1.job_pb2 import Job
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests import requests, runpod_jobs
-from tests.otlp import Collector, collector
+from tests.otlp import Collected, collector
 from tests.runpod_emulator import Cloud, running
 from tests.services import Process, connect, free_port, process
 
@@ -64,38 +64,54 @@ async def clip(address: str, metadata: tuple[tuple[str, str], ...] = ()) -> Job:
     return done
 
 
-def tree(found: Collector) -> dict[str, str]:
-    """Of the caller's trace: the path of names to each span, and the service it ran in."""
+def tree(found: Collected) -> dict[str, tuple[str, Span]]:
+    """Of the caller's trace: the path of names to each span, the service it ran in, and itself."""
     ours = {s.span_id: (service, s) for service, s in found.spans if s.trace_id.hex() == TRACE}
 
     def path(span: Span) -> str:
         if span.parent_span_id.hex() == CALLER:
             return span.name
-        return f"{path(ours[span.parent_span_id][1])} > {span.name}"
+        _, parent = ours[span.parent_span_id]
+        within = (parent.start_time_unix_nano, parent.end_time_unix_nano)
+        assert within[0] <= span.start_time_unix_nano <= span.end_time_unix_nano <= within[1]
+        return f"{path(parent)} > {span.name}"
 
-    return {path(span): service for service, span in ours.values()}
+    return {path(span): (service, span) for service, span in ours.values()}
+
+
+def told(span: Span) -> dict[str, str | int]:
+    return {a.key: a.value.string_value or a.value.int_value for a in span.attributes}
 
 
 async def test_one_trace_leads_from_the_call_to_each_ffmpeg(tmp_path: Path, backend: str) -> None:
     caller = (("traceparent", f"00-{TRACE}-{CALLER}-01"),)
     # At their end both programs send what they have left, before the collector ends.
     async with (
-        collector() as found,
+        collector(tmp_path) as found,
         observed(backend, tmp_path, **found.environment()) as service,
     ):
         done = await clip(service.address, caller)
     spans = tree(found)
     call = "apigpu.video.v1.VideoService/RunJob"
+    job, item = f"{call} > job images_to_videos", f"{call} > attempt > task > item"
+    programs = {name for name in spans if name.startswith(f"{item} > ")}
+    programs -= {f"{item} > fetch", f"{item} > deliver"}
+    served = {name: service for name, (service, _) in spans.items()}
+    assert served == {
+        **dict.fromkeys((call, job, f"{call} > attempt"), "apigpu-orchestrator"),
+        **dict.fromkeys((f"{call} > attempt > task", item), "apigpu-worker"),
+        **dict.fromkeys((f"{item} > fetch", f"{item} > deliver", *programs), "apigpu-worker"),
+    }
+    assert f"{item} > gpu_worker.media.render_child" in programs
+    assert any(name.startswith(f"{item} > ffmpeg") for name in programs), programs
+    assert {told(spans[name][1])["process.exit.code"] for name in programs} == {0}
     assert done.trace_parent.split("-")[1] == TRACE
-    assert spans[call] == "apigpu-orchestrator"
-    assert spans[f"{call} > job images_to_videos"] == "apigpu-orchestrator"
-    attempt = f"{call} > attempt"
-    assert spans[attempt] == "apigpu-orchestrator"
-    item = f"{attempt} > task > item"
-    assert {spans[f"{item}{step}"] for step in ("", " > fetch", " > deliver")} == {"apigpu-worker"}
-    programs = {name.rpartition(" > ")[2] for name in spans if name.startswith(f"{item} > ")}
-    assert any(name.startswith("ffmpeg") for name in programs), programs
-    assert "gpu_worker.media.render_child" in programs
+    assert spans[call][1].kind == Span.SPAN_KIND_SERVER
+    assert told(spans[call][1])["rpc.response.status_code"] == "OK"
+    assert told(spans[job][1])["apigpu.job"] == done.name
+    assert told(spans[job][1])["apigpu.state"] == "SUCCEEDED"
+    assert told(spans[f"{call} > attempt"][1])["apigpu.attempt"] == done.attempts[0].id
+    assert told(spans[item][1])["apigpu.item"] == "beach"
     assert {"apigpu.jobs.finished", "rpc.server.call.duration"} <= found.metrics
 
 

@@ -99,7 +99,7 @@ async def pass_by_links(stub: Any) -> list[str]:
 
 async def test_no_configured_secret_is_ever_told(tmp_path: Path) -> None:
     """In logs, errors, events, traces and metrics."""
-    async with collector() as traced:
+    async with collector(tmp_path) as traced:
         log, told, made = await used(tmp_path, traced.environment())
     assert "counted by this replica alone" in log, "the log was not read, or nothing happened"
     assert any(span.name.endswith("/CreateJob") for _, span in traced.spans), "nothing was traced"
