@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from gpu_worker.operations import OPERATIONS
 from gpu_worker.operations.base import ItemContext
 from gpu_worker.operations.stages import fetching, stage
 from gpu_worker.outbox import Outbox
+from gpu_worker.shared_inputs import SharedInputs
 from gpu_worker.workspace import Workspaces
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 _TRACER = trace.get_tracer("apigpu")
 
 Context = grpc.aio.ServicerContext[Any, Any]
+InputsOf = Callable[[MediaSource], Inputs]
 
 
 class WorkerService(WorkerServiceServicer):
@@ -66,6 +68,7 @@ class WorkerService(WorkerServiceServicer):
         self._tools = tools
         self._workspaces = workspaces
         self._fetcher = fetcher
+        self._shared = SharedInputs(workspaces, fetcher)
         self._max_parallel_items = max_parallel_items
         self._slots = asyncio.Semaphore(max_parallel_items)
 
@@ -135,8 +138,7 @@ class WorkerService(WorkerServiceServicer):
 
     async def _items(self, task: Task, outbox: Outbox, results: dict[str, ItemResult]) -> None:
         async with (
-            self._workspaces.folder() as folder,
-            Inputs(self._fetcher, task, folder) as inputs,
+            self._inputs(task) as inputs,
             asyncio.TaskGroup() as group,
         ):
             # A task waits for one slot at a time, so tasks take turns, however long they are.
@@ -145,11 +147,24 @@ class WorkerService(WorkerServiceServicer):
                 work = group.create_task(self._item(task, item, inputs, outbox, results))
                 work.add_done_callback(lambda _: self._slots.release())
 
+    @asynccontextmanager
+    async def _inputs(self, task: Task) -> AsyncIterator[InputsOf]:
+        """The inputs for each source: the task's own, or those that it shares with others of
+        its job."""
+        async with AsyncExitStack() as stack:
+            folder = await stack.enter_async_context(self._workspaces.folder())
+            own = await stack.enter_async_context(Inputs(self._fetcher, folder))
+            shared = own
+            if task.shared_inputs and task.job:
+                shared = await stack.enter_async_context(self._shared.of(task.job))
+            names = frozenset(task.shared_inputs)
+            yield lambda source: shared if (source.uri or source.file) in names else own
+
     async def _item(
         self,
         task: Task,
         item: TaskItem,
-        inputs: Inputs,
+        inputs: InputsOf,
         outbox: Outbox,
         results: dict[str, ItemResult],
     ) -> None:
@@ -169,7 +184,7 @@ class WorkerService(WorkerServiceServicer):
         outbox.result(result)
 
     async def _make(
-        self, task: Task, item: TaskItem, inputs: Inputs, outbox: Outbox
+        self, task: Task, item: TaskItem, inputs: InputsOf, outbox: Outbox
     ) -> job_pb2.Output:
         operation = OPERATIONS[task.WhichOneof("operation") or ""]
         here: dict[str, float] = {}  # which part of each input has come
@@ -184,7 +199,9 @@ class WorkerService(WorkerServiceServicer):
         async def fetch(source: MediaSource, field: str) -> Path:
             here[field] = 0.0
             with _TRACER.start_as_current_span("fetch", attributes={"apigpu.field": field}):
-                path = await inputs.get(source, field, lambda part: arrived(field, part or 0.0))
+                path = await inputs(source).get(
+                    source, field, task.files, lambda part: arrived(field, part or 0.0)
+                )
             readable.append(path)
             return path
 

@@ -73,11 +73,13 @@ class Admission:
     ) -> Job:
         job, job_id = machine.job, ids.id_of(machine.job.name)
         parts = self._shards(job, machine.unfinished(item_ids(job)))
+        # The oldest is done first, and of one millisecond that is the one with the least id.
+        task_ids = sorted(ids.new_id() for _ in parts)
         new = NewJob(
             id=job_id,
             job=job,
             events=machine.take_events(),
-            tasks=[Task(ids.new_id(), job_id, items) for items in parts],
+            tasks=[Task(i, job_id, items) for i, items in zip(task_ids, parts, strict=True)],
             request_id=request_id,
             fingerprint=fingerprint,
             owner=owner,
@@ -91,12 +93,15 @@ class Admission:
     def _shards(self, job: Job, unfinished: Sequence[str]) -> list[list[str]]:
         """The items of each task."""
         efforts_s = dict(zip(item_ids(job), item_efforts_s(job) or repeat(0.0), strict=False))
+        names = sources.picture_names(job)
+        items = sources.side_by_side(unfinished, names)
         places = shard(
-            [efforts_s[item] for item in unfinished],
+            [efforts_s[item] for item in items],
             self._settings.max_items_per_task,
             self._dispatcher.fleet(),
+            [names[item] for item in items if item in names],
         )
-        return [list(unfinished[part.start : part.stop]) for part in places]
+        return [items[part.start : part.stop] for part in places]
 
     async def _check_files(self, job: Job, owner: str) -> None:
         named = {source.file: path for path, source in sources.sources_to_read(job) if source.file}

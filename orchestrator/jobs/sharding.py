@@ -8,13 +8,15 @@ W / (c k (k + 1)). Never more workers than there are, or than items.
 Each worker gets as many tasks as it takes at the same time, so that whoever is ready first does
 not take them all, unless they would be too short to be worth their dispatch. The items stay in
 their order, in tasks of nearly equal work: what was asked for first is done first, and no
-worker is left with the long clips.
+worker is left with the long clips. Items that read the same picture, side by side, are not torn
+apart where that moves little work: whoever is at them fetches it once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 # What a second of waiting is worth in seconds of a paid worker.
 _WAITING_IS_WORTH = 2.0
@@ -49,16 +51,20 @@ def workers_that_pay(work_s: float, items: int, fleet: Fleet) -> int:
     return count
 
 
-def shard(efforts_s: Sequence[float], max_items: int, fleet: Fleet) -> list[range]:
+def shard(
+    efforts_s: Sequence[float], max_items: int, fleet: Fleet, pictures: Sequence[str] = ()
+) -> list[range]:
     """The tasks, as ranges of the items' places, in order.
 
-    efforts_s: worker seconds for each item. max_items: most of them in a task.
+    efforts_s: worker seconds for each item. max_items: most of them in a task. pictures: what
+    each reads, where that is known.
     """
     items, work_s = len(efforts_s), sum(efforts_s)
     workers = workers_that_pay(work_s, items, fleet)
     worth_it = max(workers, int(work_s / _LEAST_TASK_S))
     tasks = max(min(workers * fleet.slots, worth_it), -(-items // max_items))
-    return _cut(efforts_s, min(tasks, items), max_items)
+    ranges = _cut(efforts_s, min(tasks, items), max_items)
+    return _between_pictures(ranges, pictures, efforts_s, max_items) if pictures else ranges
 
 
 def _cut(efforts_s: Sequence[float], tasks: int, max_items: int) -> list[range]:
@@ -80,3 +86,26 @@ def _cut(efforts_s: Sequence[float], tasks: int, max_items: int) -> list[range]:
         start += count
         left_s -= taken_s
     return ranges
+
+
+def _between_pictures(
+    ranges: Sequence[range], pictures: Sequence[str], efforts_s: Sequence[float], max_items: int
+) -> list[range]:
+    """The same tasks, with the cuts that part items of one picture moved to where it begins or
+    ends: the nearer place, if that moves no more than half a task's share."""
+    most_s = sum(efforts_s) / len(ranges) / 2
+    cuts = [*(task.start for task in ranges), len(pictures)]
+    for n in range(1, len(ranges)):
+        before, at, after = cuts[n - 1 : n + 2]
+        first, last = at, at
+        while first > before and pictures[first - 1] == pictures[at]:
+            first -= 1
+        while last < after and pictures[last] == pictures[at - 1]:
+            last += 1
+        for place in sorted({first, last}, key=lambda place: abs(place - at)):
+            moved_s = sum(efforts_s[min(place, at) : max(place, at)])
+            fits = before < place < after and max(place - before, after - place) <= max_items
+            if fits and moved_s <= most_s:
+                cuts[n] = place
+                break
+    return [range(start, stop) for start, stop in pairwise(cuts)]

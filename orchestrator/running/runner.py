@@ -197,6 +197,7 @@ class TaskRunner:
             kept = [image for image in job.images_to_videos.images if image.id in attempt.file_ids]
             del request.images_to_videos.images[:]
             request.images_to_videos.images.extend(kept)
+        request.shared_inputs.extend(sources.shared(job, attempt.file_ids))
         permit = self._places.permit(task.job_id, attempt.id)
         if self._dispatcher.outlives_us and permit is not None:
             request.permit.CopyFrom(permit)

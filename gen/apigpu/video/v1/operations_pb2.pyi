@@ -371,7 +371,7 @@ class MediaSource(_message.Message):
     uri: _builtins.str
     """A public http or https address, at most 8192 characters. It is requested
     exactly as written, never re-encoded, so signed links stay valid. However many
-    items want it, each task of the job fetches it once.
+    items want it, a worker fetches it once for the job.
     """
     file: _builtins.str
     """The name of a file sent with UploadFile, or of an earlier job's output:

@@ -86,6 +86,7 @@ class Task(_message.Message):
     TIME_LIMIT_FIELD_NUMBER: _builtins.int
     PERMIT_FIELD_NUMBER: _builtins.int
     TRACE_PARENT_FIELD_NUMBER: _builtins.int
+    SHARED_INPUTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The orchestrator's id of this task."""
     attempt_id: _builtins.str
@@ -125,6 +126,12 @@ class Task(_message.Message):
         again). Unset: no need to ask.
         """
 
+    @_builtins.property
+    def shared_inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of the inputs, by their `uri` or `file`: those that other tasks of the job will read, too.
+        A worker that has one of them does well to keep it for the next of these tasks.
+        """
+
     def __init__(
         self,
         *,
@@ -139,10 +146,11 @@ class Task(_message.Message):
         time_limit: _duration_pb2.Duration | None = ...,
         permit: Global___FileLocation | None = ...,
         trace_parent: _builtins.str = ...,
+        shared_inputs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "caption", b"caption", "images_to_videos", b"images_to_videos", "operation", b"operation", "permit", b"permit", "time_limit", b"time_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "attempt_id", b"attempt_id", "caption", b"caption", "files", b"files", "id", b"id", "images_to_videos", b"images_to_videos", "items", b"items", "job", b"job", "operation", b"operation", "permit", b"permit", "time_limit", b"time_limit", "trace_parent", b"trace_parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_audio", b"add_audio", "attempt_id", b"attempt_id", "caption", b"caption", "files", b"files", "id", b"id", "images_to_videos", b"images_to_videos", "items", b"items", "job", b"job", "operation", b"operation", "permit", b"permit", "shared_inputs", b"shared_inputs", "time_limit", b"time_limit", "trace_parent", b"trace_parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["caption", "images_to_videos", "add_audio"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from apigpu.video.v1 import job_pb2, operations_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import sharding as model
-from orchestrator.jobs import limits
+from orchestrator.jobs import limits, sources
 from orchestrator.jobs.effort import item_efforts_s
+from orchestrator.jobs.machine import JobMachine
 from orchestrator.jobs.sharding import Fleet, shard, workers_that_pay
 from tests.requests import pictures, source
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 efforts = st.lists(st.floats(0.0, 3600.0), min_size=1, max_size=300)
 fleets = st.builds(Fleet, st.integers(1, 20), st.integers(1, 8), st.floats(0.0, 300.0))
 
@@ -32,6 +36,38 @@ def test_work_is_shared_to_the_nearest_item(efforts_s: list[float], fleet: Fleet
     share_s = sum(efforts_s) / len(tasks)
     heaviest_s = max(sum(efforts_s[place] for place in task) for task in tasks)
     assert heaviest_s <= share_s + max(efforts_s) + 1e-6
+
+
+@given(efforts, st.integers(1, 64), fleets, st.data())
+def test_whatever_is_read_together_every_item_is_in_one_task(
+    efforts_s: list[float], most: int, fleet: Fleet, data: st.DataObject
+) -> None:
+    length = len(efforts_s)
+    named = st.lists(st.sampled_from("abc"), min_size=length, max_size=length)
+    tasks = shard(efforts_s, most, fleet, sorted(data.draw(named)))
+    assert [place for task in tasks for place in task] == list(range(length))
+    assert all(1 <= len(task) <= most for task in tasks)
+    assert len(tasks) == len(shard(efforts_s, most, fleet))
+
+
+def test_items_of_one_picture_stay_together_where_that_moves_little_work() -> None:
+    fleet = Fleet(max_workers=2, slots=1)
+    efforts_s = [10.0] * 10
+    assert shard(efforts_s, 100, fleet, "aaaabbcccc") == [range(0, 4), range(4, 10)]
+    assert shard(efforts_s, 100, fleet, "aaaaaaabbb") == [range(0, 7), range(7, 10)]
+    assert shard(efforts_s, 100, fleet, "aaaaaaaabb") == [range(0, 5), range(5, 10)]
+    assert shard(efforts_s, 5, fleet, "aaaabbcccc") == [range(0, 5), range(5, 10)]
+
+
+def test_pictures_that_other_tasks_read_too_are_named() -> None:
+    job = JobMachine.create(pictures("a", "b", "c", "d"), "jobs/1", NOW).job
+    for image, uri in zip(job.images_to_videos.images, "xyxy", strict=True):
+        image.image.uri = uri
+    assert sources.side_by_side(["a", "b", "c", "d"], sources.picture_names(job)) == list("acbd")
+    assert sources.shared(job, ["a", "c"]) == []
+    assert sources.shared(job, ["a", "b", "c"]) == ["y"]
+    job.items[3].carried_over = True
+    assert sources.shared(job, ["a", "b", "c"]) == [], "nobody reads it in this job"
 
 
 @given(st.floats(0.0, 1e6), st.integers(1, 1000), fleets)
