@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,31 @@ def test_a_worker_that_must_have_a_cage_does_not_start_without_one() -> None:
 async def test_a_child_is_kept_from(code: str, own: Path, inputs: list[Path]) -> None:
     told = await does(code, own)
     assert "PermissionError" in told or "not allowed to raise" in told, told
+
+
+# By number, as nothing but code that has taken over a child would call them (x86-64).
+CALLS = {
+    **{"io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427},
+    **{"fork": 57, "vfork": 58, "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311},
+    **{"tkill": 200, "rt_sigqueueinfo": 129, "rt_tgsigqueueinfo": 297, "tgkill": 234},
+    **{"pidfd_open": 434, "pidfd_send_signal": 424, "pidfd_getfd": 438, "unshare": 272},
+    **{"setns": 308, "mount": 165, "umount2": 166, "pivot_root": 155, "open_by_handle_at": 304},
+    **{"bpf": 321, "perf_event_open": 298, "userfaultfd": 323, "add_key": 248},
+    **{"request_key": 249, "keyctl": 250, "init_module": 175, "finit_module": 313},
+    **{"delete_module": 176, "kexec_load": 246, "socket by x32": 41 | 1 << 30},
+}
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are of x86-64")
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_child_is_kept_from_the_call(name: str, own: Path, inputs: list[Path]) -> None:
+    """Its arguments are of no use: where it was let through, another error is told, or none."""
+    code = (
+        "import ctypes, errno, sys; libc = ctypes.CDLL(None, use_errno=True)\n"
+        f"failed = libc.syscall({CALLS[name]}, 1 << 40, 1 << 40, 1 << 40, 1 << 40, 1 << 40)\n"
+        "print(errno.errorcode.get(ctypes.get_errno(), 'none') if failed == -1 else failed)"
+    )
+    assert await does(code, own) == "EPERM"
 
 
 async def test_a_child_cannot_let_go_of_our_life(own: Path, inputs: list[Path]) -> None:

@@ -117,12 +117,12 @@ async def test_events_come_in_order_even_if_the_first_is_refused_for_a_while(
     assert [delivery.attempts for delivery in deliveries] == [4, 1, 1, 1]
 
 
-@pytest.mark.parametrize("answers", [[410], [500]])
+@pytest.mark.parametrize(("answers", "retry_for_s"), [([410], 3600), ([500], 0.05)])
 async def test_a_webhook_that_is_never_taken_changes_nothing_of_the_job(
-    tmp_path: Path, answers: list[int]
+    tmp_path: Path, answers: list[int], retry_for_s: float
 ) -> None:
-    receiver = Receiver(answers=answers)
-    async with service(tmp_path, webhook_retry_for_s=0.05) as it, serving(receiver.answer) as base:
+    receiver, patience = Receiver(answers=answers), {"webhook_retry_for_s": retry_for_s}
+    async with service(tmp_path, **patience) as it, serving(receiver.answer) as base:
         made = await it.jobs.CreateJob(requests.create(job(base)))
         ended = await requests.finished(it.jobs.WatchJob(requests.watch(made)))
         (delivery,) = await it.settled(made)

@@ -12,7 +12,7 @@ from orchestrator import ids
 from orchestrator.jobs.filter_text import parse
 from orchestrator.jobs.machine import JobMachine
 from orchestrator.jobs.orders import NEWEST_FIRST, Place, place
-from orchestrator.store.records import Change, Conflict, StoredFile
+from orchestrator.store.records import Change, Conflict, Delivery, StoredFile
 from orchestrator.store.store import Store
 from tests.integration.store.stored import NOW, add_job, new_job
 from tests.requests import pictures, seconds
@@ -31,6 +31,24 @@ async def test_a_change_of_an_outdated_job_is_refused_whole(store: Store) -> Non
     assert await store.get_job(job_id) == machine.job
     assert await store.get_file("f1") is None
     assert [event.sequence for event in await store.events_after(job_id, 0, 10)] == [1, 2]
+
+
+async def test_an_event_is_stored_with_what_webhooks_are_told_of_it_or_not_at_all(
+    store: Store,
+) -> None:
+    """The second one cannot be stored: it has the place of the first."""
+    machine = await add_job(store)
+    job_id, before = ids.id_of(machine.job.name), Job.FromString(machine.job.SerializeToString())
+    machine.start("t-1", "worker", NOW)
+    events = machine.take_events()
+    told = [Delivery(n, events[0].sequence, "http://x.example", "t", b"{}") for n in "ab"]
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        await store.save(Change(job_id, machine.job, events, deliveries=told))
+    assert await store.get_job(job_id) == before
+    assert len(await store.events_after(job_id, 0, 10)) == 1
+    assert not await store.list_deliveries(job_id)
+    await store.save(Change(job_id, machine.job, events, deliveries=told[:1]))
+    assert [each.id for each in await store.list_deliveries(job_id)] == ["a"]
 
 
 async def test_of_many_who_change_a_job_at_once_one_wins_each_time(store: Store) -> None:

@@ -42,6 +42,8 @@ def test_a_path_reads_as_it_was_meant() -> None:
     assert list(paths.alternatives(filled, "ab"))[1] == "acme/2026-11-24/0192/beach_1-ab.mp4"
     long = paths.fill("{job}/{item}.mp4", {**values, "item": "x" * 300})
     assert long.endswith(".mp4"), "the ending survives"
+    for part in ("{item}", "{item}.{item}"):  # no disk takes more than 255
+        assert len(paths.fill(f"{part}/{{file}}", {**values, "item": "x" * 300})) <= 100 + 3
 
 
 @pytest.mark.parametrize(
