@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pysubs2
 from PIL import ImageColor
 
-from gpu_worker.media import ass_style, encodings
+from gpu_worker.media import ass_style, encodings, line_breaks
 from gpu_worker.media.captions_order import Look
 from gpu_worker.media.refusal import Refused
 
@@ -24,6 +24,8 @@ _KARAOKE_TIME = re.compile(r"<[\d:.]{5,20}>")
 _COLOR = re.compile(r"""color\s{0,9}=\s{0,9}["']?([#a-zA-Z0-9]{1,30})""", re.IGNORECASE)
 _OVERRIDE = re.compile(r"\{\\[^{}\n]{0,2000}\}")
 _PLACE = re.compile(r"\{\\an([1-9])\}")
+# After it comes the style again, which may be bold or slanted itself.
+_TAG_END = re.compile(r"\{\\([bius])0\}")
 # Private use: in nobody's text. They stand for the braces of the overrides that we write.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 
@@ -63,6 +65,8 @@ def to_ass(captions: Captions, width: int, height: int, look: Look) -> str:
         ass_style.change_styles(captions.subtitles, look)
     else:
         ass_style.set_style(captions.subtitles, width, height, look)
+        for event in captions.subtitles.events:
+            event.text = line_breaks.mark(_TAG_END.sub(r"{\\\1}", event.text))
     return captions.subtitles.to_string("ass")
 
 

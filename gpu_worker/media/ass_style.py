@@ -29,7 +29,7 @@ _BOX_PADDING_PX = 14.0
 _PLAY_RES = (384, 288)  # what ASS means where it does not say
 _TURKIC = {ord("i"): "\u0130", 0x131: "I"}  # with a dot, and without
 # Overrides and line breaks, which are no text.
-_MARKUP = re.compile(r"(\{[^}]*\}|\\[Nnh])")
+MARKUP = re.compile(r"(\{[^}]*\}|\\[Nnh])")
 
 
 def set_style(subtitles: pysubs2.SSAFile, width: int, height: int, look: Look) -> None:
@@ -66,9 +66,9 @@ def uppercase(subtitles: pysubs2.SSAFile, language: str) -> None:
     """All text in capital letters, as the language writes them."""
     turkic = language.lower().partition("-")[0] in ("tr", "az")
     for event in subtitles.events:
-        parts = _MARKUP.split(event.text)
+        parts = MARKUP.split(event.text)
         event.text = "".join(
-            part if _MARKUP.fullmatch(part) else _upper(part, turkic) for part in parts
+            part if MARKUP.fullmatch(part) else _upper(part, turkic) for part in parts
         )
 
 

@@ -24,11 +24,11 @@ _KEPT_BYTES = 32 * 1024 * 1024  # the most that glibc takes
 
 
 def main() -> int:
+    keep_memory()
     try:
         frames = draw(clip.read(Path(sys.argv[1])))
     except refusal.Refused as refused:
         return refusal.tell(refused)
-    keep_memory()
     enlarge_pipe(sys.stdout.fileno())
     for frame in frames:
         write_all(sys.stdout.fileno(), frame)

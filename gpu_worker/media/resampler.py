@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import platform
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def _kernel() -> ctypes._NamedFuncPointer:
 
 
 def _variant() -> str:
-    if platform.machine() != "x86_64":
+    if os.uname().machine != "x86_64":
         return "neon"
     told = _CPU.read_text() if _CPU.exists() else ""
     flags = next((line for line in told.splitlines() if line.startswith("flags")), "").split()

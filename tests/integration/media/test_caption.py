@@ -66,6 +66,26 @@ async def test_captions_of_all_scripts_are_drawn_in_their_place(
     assert (columns.min() + columns.max()) / 2 == pytest.approx(320, abs=8), "not centred"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "春は、あけぼの。とても長い一行の字幕がここで画面の端に届いたときにきちんと折り返されるかどうか",
+        "วันนี้อากาศดีมากเราไปเดินเล่นที่สวนสาธารณะกันเถอะ" * 3,
+    ],
+)
+async def test_long_lines_without_spaces_stay_between_the_margins(
+    studio: Studio, text: str
+) -> None:
+    video = plain_video(studio.folder / "v.mp4", rate=RATE)
+    made = await studio.caption(video, srt(studio.folder / "c.srt", text))
+    letters = drawn(watch(made.path).gray(15), watch(video).gray(15))
+    columns = np.flatnonzero(letters.any(axis=0))
+    width = letters.shape[1]
+    assert width * 0.02 < columns[0] < columns[-1] < width * 0.98
+    rows = np.flatnonzero(letters.any(axis=1))
+    assert rows[-1] - rows[0] > letters.shape[0] * 0.08, "it should have several lines"
+
+
 async def test_a_glyph_that_no_font_has_is_the_only_one_that_draws_a_box(studio: Studio) -> None:
     """Two different letters of a script look different: none of them is the box."""
     video = plain_video(studio.folder / "v.mp4", rate=RATE)
