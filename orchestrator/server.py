@@ -23,6 +23,7 @@ from apigpu_common import listening
 from apigpu_common.health import Health
 from apigpu_common.interceptors.handlers import ChainedInterceptor
 from apigpu_common.reflection import enable_reflection
+from apigpu_common.systemd import tell_ready
 from apigpu_common.telemetry import is_measured
 from orchestrator import backend, ids, transport
 from orchestrator.access import exposure, own_keys
@@ -250,6 +251,7 @@ async def run(settings: Settings) -> None:
             *(orchestrator.address, orchestrator.http_address, os.getpid()),
         )
         print(f"ready {orchestrator.address} {orchestrator.http_address}", flush=True)  # noqa: T201  for whoever started us
+        tell_ready()
         await stop.wait()
         log.info("stopping")
         await orchestrator.drain()

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Builds the images, brings the whole stack up, does a job through it, kills the orchestrator
-# with -9 and finds it healthy again. Needs root on Debian, where it starts an engine of its own;
-# nothing of it is left behind. Images that would be pulled are made here.
+# Builds the images, brings the whole stack up, does a job through it, kills its containers with -9
+# and finds them healthy again; then follows docs/deploy.md on a bare host. Needs root on Debian,
+# where it starts an engine of its own; nothing of it is left behind. Images that would be pulled
+# are made here.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 say() { printf '%4d s | %s\n' "$SECONDS" "$*"; }
 folder=$(mktemp -d "${TMPDIR:-/var/tmp}/api-gpu.XXXXXX")
 docker=/usr/bin/docker
+host=api-gpu-rehearsal-host
 compose=(docker-compose -f docker/compose.yaml)
 export DOCKER_HOST="unix://$folder/sock" DOCKER_BUILDKIT=1
 export X_API_KEY="rehearsal-$RANDOM$RANDOM$RANDOM" POSTGRES_PASSWORD="$RANDOM$RANDOM" S3_SECRET_KEY="$RANDOM$RANDOM"
@@ -18,6 +20,7 @@ engine=
 clean_up() {
   status=$?
   if [ $status -ne 0 ] && [ -n "$engine" ]; then "${compose[@]}" logs --tail 30 || true; fi
+  $docker rm -f "$host" >/dev/null 2>&1 || true
   "${compose[@]}" down -v -t 1 >/dev/null 2>&1 || true
   if [ -n "$engine" ]; then kill "$engine" 2>/dev/null || true; wait "$engine" || true; fi
   umount "$folder"/exec/netns/* 2>/dev/null || true
@@ -52,6 +55,7 @@ build docker/orchestrator.Dockerfile api-gpu-orchestrator
 build docker/worker.Dockerfile api-gpu-worker
 build docker/rehearsal/postgres.Dockerfile $POSTGRES_IMAGE
 build docker/rehearsal/objectstore.Dockerfile $OBJECTSTORE_IMAGE
+build docker/rehearsal/host.Dockerfile $host
 
 "${compose[@]}" up -d --no-build --wait >/dev/null 2>&1 || { "${compose[@]}" ps -a; exit 1; }
 say "the stack is healthy"
@@ -91,3 +95,18 @@ apigpu download "$job" -o "$folder/again.mp4"
 cmp "$folder/clip.mp4" "$folder/again.mp4"
 apigpu animate demo/media/02-*.jpg --duration 1 -o "$folder/second.mp4" --json >/dev/null
 say "the job is known, its result is there, and the next one is done"
+
+# A host of its own beside the stack, which lends it PostgreSQL and S3. systemd is its first
+# process and needs its part of the control groups.
+"${compose[@]}" exec -T -e PGPASSWORD="$POSTGRES_PASSWORD" postgres \
+  createdb -h 127.0.0.1 -U apigpu host
+$docker run -d --name $host --network api-gpu_default --add-host api.example.com:127.0.0.1 \
+  --cap-add SYS_ADMIN --security-opt apparmor=unconfined --security-opt seccomp=unconfined \
+  --cgroupns private -v /sys/fs/cgroup/systemd:/sys/fs/cgroup/systemd --tmpfs /run $host >/dev/null
+git ls-files -z --cached --others --exclude-standard | tar c --null -T - |
+  $docker exec -i $host sh -c 'mkdir /root/api-gpu && tar x -C /root/api-gpu'
+$docker cp demo/media/01-*.jpg $host:/root/api-gpu/photo.jpg >/dev/null
+python -m docker.rehearsal.host |
+  timeout 300 $docker exec -i -w /root/api-gpu -e POSTGRES_PASSWORD -e S3_SECRET_KEY $host bash \
+    >"$folder/host" 2>&1 || { tail -40 "$folder/host"; $docker exec $host journalctl -n 40; exit 1; }
+say "on a bare host the document led to a service under systemd, which came back after -9"

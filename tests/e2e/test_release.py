@@ -7,6 +7,7 @@ import asyncio
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -152,20 +153,23 @@ class Host:
             start, settings = start.replace(there, here), settings.replace(there, here)
         lines = Path(settings).read_text().splitlines()
         given = dict(line.split("=", 1) for line in lines)
-        process = await asyncio.create_subprocess_exec(
-            *start.split(),
-            cwd="/",
-            env={"PATH": os.environ["PATH"], **self.clouds, **given},
-            stdout=asyncio.subprocess.PIPE,
-        )
-        try:
-            assert process.stdout is not None
-            line = await asyncio.wait_for(process.stdout.readline(), TIMEOUT_S)
-            assert line.startswith(b"ready "), "the service did not start"
-            yield
-        finally:
-            process.terminate()
-            assert await asyncio.wait_for(process.wait(), TIMEOUT_S) == 0
+        assert "\nType=notify\n" in unit
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+            notified.setblocking(False)
+            notified.bind(str(self.folder / "notify"))
+            given["NOTIFY_SOCKET"] = str(self.folder / "notify")
+            process = await asyncio.create_subprocess_exec(
+                *start.split(),
+                cwd="/",
+                env={"PATH": os.environ["PATH"], **self.clouds, **given},
+            )
+            try:
+                word = asyncio.get_running_loop().sock_recv(notified, 100)
+                assert await asyncio.wait_for(word, TIMEOUT_S) == b"READY=1"
+                yield
+            finally:
+                process.terminate()
+                assert await asyncio.wait_for(process.wait(), TIMEOUT_S) == 0
 
 
 @pytest.mark.one_backend("the document sets up RunPod")
