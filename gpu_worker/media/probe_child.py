@@ -50,6 +50,7 @@ class Extent:
     decoded: int = 0
     frame: Any = None
     keyframe_seen: bool = False
+    warm_up: int = 0  # samples from 0 on that are not played
     start: int | None = None
     end: int | None = None
 
@@ -62,10 +63,19 @@ class Extent:
         if time is None:
             return  # the cover picture of a song: a video stream by name, shown at no time
         end = time + (packet.duration or 0)
+        if self.packets == 0 and time >= 0:
+            self.warm_up = _skipped(packet)
         self.packets += 1
         self.cues += packet.size > _EMPTY_CUE_BYTES
         self.start = time if self.start is None else min(self.start, time)
         self.end = end if self.end is None else max(self.end, end)
+
+
+def _skipped(packet: Any) -> int:
+    """How many samples decoders are told to leave out at its beginning."""
+    if not packet.has_sidedata("skip_samples"):
+        return 0
+    return int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little")
 
 
 @dataclass(frozen=True)
@@ -143,6 +153,8 @@ def _span(stream: Any, extent: Extent, whole_s: float) -> Span:
     start_s = float(extent.start * stream.time_base)
     # What comes before 0 is there for decoders to warm up, and is not played.
     counted_s = float(extent.end * stream.time_base) - max(0.0, start_s)
+    if extent.warm_up:
+        counted_s -= extent.warm_up / stream.codec_context.sample_rate
     # The last packet may reach beyond the end that an edit list sets.
     return Span(start_s, min(counted_s, whole_s) if whole_s else counted_s)
 

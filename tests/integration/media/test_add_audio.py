@@ -41,6 +41,17 @@ async def test_the_new_sound_replaces_the_old_and_both_end_with_the_shorter(
     assert made.output.audio_duration.ToNanoseconds() / 1e9 == pytest.approx(end_s, abs=0.005)
 
 
+async def test_a_song_that_was_cut_without_encoding_ends_with_its_last_sample(
+    studio: Studio,
+) -> None:
+    """Its header counts what decoders leave out at the beginning as sound."""
+    song, cut = tone(studio.folder / "a.mp3", NEW_HZ, 3), studio.folder / "cut.mp3"
+    media_samples.make("-i", song, "-t", "1", "-c", "copy", cut)
+    made = await studio.add_audio(video(studio.folder / "v.mp4", duration_s=3), cut)
+    told_s = made.output.duration.ToNanoseconds() / 1e9
+    assert told_s == pytest.approx(listen(cut).duration_s, abs=0.001)
+
+
 async def test_the_picture_is_copied_bit_by_bit(studio: Studio) -> None:
     picture = video(studio.folder / "v.mp4", tone_hz=OLD_HZ)
     made = await studio.add_audio(picture, tone(studio.folder / "a.wav", NEW_HZ, 5))
