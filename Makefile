@@ -68,6 +68,10 @@ gpu-check: .venv/ok ## try every encoder on this machine, and compare
 test-images: .venv/ok ## build the images and do a job through the whole stack (root, Debian; 2-3 min)
 	@docker/rehearsal/run.sh
 
+test-azure: .venv/ok ## what is tested on S3 on Azure too: on Azurite, which this installs (npm, 365 MB)
+	@npm install --prefix build/azurite --no-audit --no-fund --loglevel=error azurite@3.37.0
+	@pytest -q tests/integration/files -k azure
+
 FUZZ_SECONDS ?= 60
 FUZZED := contract captions media questions
 fuzz: .venv/ok ## fuzz each parser of strangers' bytes for FUZZ_SECONDS (60), guided by coverage

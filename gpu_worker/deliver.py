@@ -37,6 +37,8 @@ _SLOWEST_BYTES_PER_S = 128 * 1024
 _CONFLICT = 409
 # Precondition Failed: by another worker, or by us where the answer was lost.
 _THERE_ALREADY = 412
+# How Azure says the same, with 409.
+_AZURE_THERE_ALREADY = "BlobAlreadyExists"
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
 
 
@@ -120,7 +122,8 @@ async def _try_to_put(path: Path, size_bytes: int, target: FileLocation) -> None
 async def _send(
     session: aiohttp.ClientSession, path: Path, size_bytes: int, target: FileLocation
 ) -> int:
-    """One PUT; returns the status. A redirect is not followed: the link was made for this host."""
+    """One PUT; returns the status, 412 where a file is there already. A redirect is not followed:
+    the link was made for this host."""
     async with session.put(
         yarl.URL(target.url, encoded=True),
         data=_chunks(path),
@@ -129,6 +132,8 @@ async def _send(
         # A refusal is heard before a long body is sent, instead of a broken connection.
         expect100=size_bytes > _LONG_BYTES,
     ) as response:
+        if response.headers.get("x-ms-error-code") == _AZURE_THERE_ALREADY:
+            return _THERE_ALREADY
         return response.status
 
 

@@ -131,7 +131,7 @@ class Settings(SecuritySettings, LimitSettings, KeepSettings, WebhookSettings):
     storage_url: str = Field(
         default="",
         description="Where files are kept: file:///folder, s3://bucket/prefix, gs://bucket/prefix"
-        " or az://account/container/prefix, with credentials in the variables that each"
+        " or az://container/prefix, with account and credentials in the variables that each"
         " provider's own tools read (AWS_..., GOOGLE_..., AZURE_...). Default: a folder in"
         " APIGPU_DATA_DIR.",
     )

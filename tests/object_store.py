@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,20 +24,21 @@ _PORTS = ("master", "filer", "volume", "admin", "s3", "s3.iceberg", "s3.lance")
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """Where it is, and the settings that a service needs to use it."""
+    """Where it is, and what a service needs to use it.
+
+    url: its bucket, for APIGPU_STORAGE_URL. variables: with its credentials. secret: the name of
+    the variable whose value must not be told. wrong: a value that it does not take.
+    """
 
     endpoint: str
+    url: str
+    variables: Mapping[str, str]
+    secret: str
+    wrong: str = "not-the-secret"
 
     def environment(self, prefix: str) -> dict[str, str]:
         """For a process of its own, which keeps its files below `prefix`."""
-        return {
-            "APIGPU_STORAGE_URL": f"s3://{BUCKET}/{prefix}",
-            "AWS_ENDPOINT": self.endpoint,
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": _KEY,
-            "AWS_SECRET_ACCESS_KEY": _SECRET,
-        }
+        return {"APIGPU_STORAGE_URL": f"{self.url}/{prefix}", **self.variables}
 
 
 @contextmanager
@@ -58,7 +59,14 @@ def serve(folder: Path) -> Iterator[ObjectStore]:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
         try:
             _wait_for(f"{endpoint}/{BUCKET}", process)
-            yield ObjectStore(endpoint)
+            variables = {
+                "AWS_ENDPOINT": endpoint,
+                "AWS_ALLOW_HTTP": "true",
+                "AWS_REGION": "us-east-1",
+                "AWS_ACCESS_KEY_ID": _KEY,
+                "AWS_SECRET_ACCESS_KEY": _SECRET,
+            }
+            yield ObjectStore(endpoint, f"s3://{BUCKET}", variables, "AWS_SECRET_ACCESS_KEY")
         finally:
             process.kill()
             process.wait()

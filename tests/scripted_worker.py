@@ -16,6 +16,7 @@ import grpc
 import yarl
 from apigpu.video.v1 import job_pb2
 from apigpu.worker.v1 import worker_service_pb2 as worker
+from apigpu.worker.v1.worker_service_pb2 import FileLocation
 from apigpu.worker.v1.worker_service_pb2_grpc import (
     WorkerServiceServicer,
     add_WorkerServiceServicer_to_server,
@@ -62,7 +63,7 @@ class Sender:
     ) -> worker.ItemResult:
         """Deliver `body` at the item's target, and tell so. tls: whom to believe."""
         target = next(item.target for item in self.task.items if item.id == item_id)
-        await put(target.url, body, tls)
+        await put(target, body, tls)
         output = job_pb2.Output(
             size_bytes=len(body), sha256=hashlib.sha256(body).hexdigest(), frame_count=24
         )
@@ -80,10 +81,11 @@ class Sender:
         self.queue.put_nowait(None)
 
 
-async def put(url: str, body: bytes, tls: ssl.SSLContext | None = None) -> None:
+async def put(target: FileLocation, body: bytes, tls: ssl.SSLContext | None = None) -> None:
+    url, headers = yarl.URL(target.url, encoded=True), dict(target.headers)
     async with (
-        aiohttp.ClientSession() as session,
-        session.put(yarl.URL(url, encoded=True), data=body, ssl=tls or True) as response,
+        aiohttp.ClientSession(headers=headers) as session,
+        session.put(url, data=body, ssl=tls or True) as response,
     ):
         # 412: it is there already, for the answer to an earlier try was lost.
         assert response.status in (200, 201, 412), await response.text()

@@ -65,7 +65,10 @@ class FileStorage:
             (self.folder / ARRIVALS).mkdir(exist_ok=True)
             return
         # Named by us, so that it is not lost among our own options of the client.
-        allow_http = os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true"
+        allow_http = any(
+            os.environ.get(f"{provider}_ALLOW_HTTP", "").lower() == "true"
+            for provider in ("AWS", "AZURE", "GOOGLE")
+        )
         options: ClientConfig = {**_CLIENT, "allow_http": allow_http}
         more: Any = {}
         if parts.scheme in ("s3", "s3a") and "AWS_COPY_IF_NOT_EXISTS" not in os.environ:

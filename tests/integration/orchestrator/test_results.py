@@ -22,7 +22,7 @@ async def test_a_result_that_was_accepted_is_never_overwritten(tmp_path: Path) -
     async def delivered_twice(task: worker.Task, sender: Sender) -> None:
         sender.start()
         url = task.items[0].target.url
-        await put(url, b"the first result")
+        await put(task.items[0].target, b"the first result")
         async with aiohttp.ClientSession() as session:
             for body in (b"another result", b"x" * 40_000_000):
                 async with session.put(url, data=body, expect100=True) as response:
@@ -51,7 +51,7 @@ async def test_a_result_is_accepted_only_as_it_was_measured(tmp_path: Path) -> N
     async def of_two_workers(task: worker.Task, sender: Sender) -> None:
         sender.start()
         digest = hashlib.sha256(b"a slow one").hexdigest()
-        await put(task.items[0].target.url, b"a fast one")
+        await put(task.items[0].target, b"a fast one")
         output = job_pb2.Output(size_bytes=len(b"a slow one"), sha256=digest)
         sender.send(result=worker.ItemResult(item_id="a", output=output))
         output.sha256 = hashlib.sha256(b"a fast one").hexdigest()
