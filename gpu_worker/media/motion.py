@@ -40,10 +40,6 @@ class Box:
         """The same part of the picture when its width is `x` and its height `y` times as large."""
         return Box(self.left * x, self.top * y, self.width * x, self.height * y)
 
-    def moved(self, x: float, y: float) -> Box:
-        """The same part of the picture when `x` columns and `y` rows have been put before it."""
-        return replace(self, left=self.left + x, top=self.top + y)
-
 
 @dataclass(frozen=True)
 class View:
