@@ -31,12 +31,14 @@ from orchestrator.access.key_service import KeyService
 from orchestrator.access.keys import Authenticator
 from orchestrator.access.tls import Certificates, TlsFiles
 from orchestrator.census import census
+from orchestrator.files.arrivals import Wanted
 from orchestrator.files.rooms import Files, open_files
+from orchestrator.files.sweeper import Sweeper
 from orchestrator.http.application import application
 from orchestrator.http.bounded import Bounds
 from orchestrator.http.calls import Calls
 from orchestrator.http.listener import BACKLOG, HttpListener
-from orchestrator.http.permits import Permits, Wanted
+from orchestrator.http.permits import Permits
 from orchestrator.http.rest.routes import Facts
 from orchestrator.http.transfers import Transfers
 from orchestrator.interceptors.chain import chain
@@ -106,13 +108,11 @@ class Orchestrator:
         dispatcher = backend.make(settings)
         self._stack.push_async_callback(dispatcher.close)
         await dispatcher.open()
-        files = await self._stack.enter_async_context(
-            open_files(
-                settings,
-                link_key=await own_keys.link_key(settings, store),
-                own_url=http.url,
-                shares_disk=dispatcher.shares_disk,
-            )
+        files = await open_files(
+            settings,
+            link_key=await own_keys.link_key(settings, store),
+            own_url=http.url,
+            shares_disk=dispatcher.shares_disk,
         )
         hub = WatchHub(store)
         engine = Engine(settings, store, files.storage, dispatcher, hub, files.places, holder)
@@ -138,6 +138,7 @@ class Orchestrator:
         if not alone:
             await self._stack.enter_async_context(Presence(store))
         await self._stack.enter_async_context(Retention(store, files.storage, settings))
+        await self._stack.enter_async_context(Sweeper(files, engine.wants, settings))
         engine.start()
         self._stack.push_async_callback(engine.stop, settings.grace_s)
 

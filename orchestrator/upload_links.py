@@ -11,8 +11,8 @@ from apigpu.worker.v1.worker_service_pb2 import FileLocation
 from apigpu_common.errors import InvalidInput, NotFound, PreconditionFailed
 from orchestrator import ids
 from orchestrator.access.identity import current
+from orchestrator.files import arrivals
 from orchestrator.files.links import Links
-from orchestrator.files.places import arrival_key
 from orchestrator.files.storage import FileExists, FileStorage, Written
 from orchestrator.store.records import StoredFile
 from orchestrator.store.store import Store
@@ -47,7 +47,7 @@ class UploadLinks:
                 f"A link takes {_MAX_PUT_BYTES} bytes at most: send it by UploadFile.",
                 field="header.size_bytes",
             )
-        key = arrival_key(_file_id(header))
+        key = arrivals.of_upload(_file_id(header))
         expires = int(time.time() + lifetime_s)
         return await self._links.target(key, lifetime_s, header.size_bytes), expires
 
@@ -66,7 +66,7 @@ class UploadLinks:
         return await self._uploads.record(file_id, header, written)
 
     async def _take_in(self, file_id: str) -> None:
-        key = arrival_key(file_id)
+        key = arrivals.of_upload(file_id)
         try:
             await self._storage.move(key, file_id)
         except FileExists:  # of an earlier call that was cut; what came last counts

@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.__main__ import main
 from orchestrator.dispatch.grpc_workers import GrpcDispatcher
 from orchestrator.dispatch.runpod import RunpodDispatcher
+from orchestrator.files.places import Places
 from orchestrator.jobs.machine import is_final
 from orchestrator.running.ledger import Ledger
 from orchestrator.store.records import Change
@@ -46,6 +47,15 @@ def follow() -> None:
             die()
 
     Store.save = saved  # type: ignore[method-assign,assignment]
+
+
+def arrive() -> None:
+    """A result is there, and nobody has looked at it."""
+
+    async def accepted(*_: Any) -> None:
+        die()
+
+    Places.accept = accepted  # type: ignore[method-assign,assignment]
 
 
 def accept() -> None:
@@ -94,7 +104,7 @@ def tell() -> None:
 
 
 POINTS: dict[str, Callable[[], None]] = {
-    point.__name__: point for point in (dispatch, follow, accept, record, finish, tell)
+    point.__name__: point for point in (dispatch, follow, arrive, accept, record, finish, tell)
 }
 
 if __name__ == "__main__":

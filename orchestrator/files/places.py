@@ -8,9 +8,9 @@ from contextlib import suppress
 
 from apigpu.worker.v1.worker_service_pb2 import FileLocation
 
-from orchestrator.files import paths
+from orchestrator.files import arrivals, paths
 from orchestrator.files.links import Links
-from orchestrator.files.storage import ARRIVALS, FileExists, FileStorage, Written
+from orchestrator.files.storage import FileExists, FileStorage, Written
 
 
 class Places:
@@ -50,22 +50,22 @@ class Places:
             return None
         return self._links.permit(job_id, attempt_id, self._lifetime_s)
 
-    async def target(self, file_id: str) -> FileLocation:
-        key = arrival_key(file_id)
+    async def target(self, job_id: str, attempt_id: str, file_id: str) -> FileLocation:
+        key = arrivals.of_result(job_id, attempt_id, file_id)
         path = self._storage.path(key) if self._shares_disk else None
         if path is not None:
             return FileLocation(path=str(path))
         return await self._links.target(key, self._lifetime_s)
 
     async def accept(
-        self, file_id: str, measured: Written, values: Mapping[str, str]
+        self, attempt_id: str, file_id: str, measured: Written, values: Mapping[str, str]
     ) -> str | None:
         """Move a result to its place in the end, where no worker's link leads; returns the
         key. None if what arrived is not what the worker has measured.
 
         values: for the template, all but the file's id.
         """
-        arrived = arrival_key(file_id)
+        arrived = arrivals.of_result(values["job"], attempt_id, file_id)
         wanted = paths.fill(self._template, {**values, "file": file_id})
         whole = await self._storage.measure(arrived) == measured
         for key in paths.alternatives(wanted, file_id):
@@ -77,8 +77,3 @@ class Places:
             if await self._storage.measure(key) == measured:
                 return key
         return None
-
-
-def arrival_key(file_id: str) -> str:
-    """Where a result lies until it is accepted."""
-    return f"{ARRIVALS}/{file_id}"

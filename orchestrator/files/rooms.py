@@ -1,19 +1,14 @@
-"""Assembles the rooms of the files from the settings, and keeps them swept."""
+"""Assembles the rooms of the files from the settings."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from orchestrator.files.links import Links
 from orchestrator.files.places import Places
 from orchestrator.files.spool import Spool
 from orchestrator.files.storage import FileStorage
-from orchestrator.files.sweeper import Sweeper
 from orchestrator.settings import Settings
-
-_DAY_S = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -24,10 +19,9 @@ class Files:
     places: Places
 
 
-@asynccontextmanager
 async def open_files(
     settings: Settings, *, link_key: bytes, own_url: str, shares_disk: bool
-) -> AsyncIterator[Files]:
+) -> Files:
     """link_key: what our own links are signed with. own_url: where our HTTP listener is.
     shares_disk: whether workers see our folders.
 
@@ -57,7 +51,4 @@ async def open_files(
         lifetime_s=lifetime_s,
         template=settings.output_path,
     )
-    async with Sweeper(
-        storage, spool, uploads_s=settings.upload_expiry_s, results_s=lifetime_s + _DAY_S
-    ):
-        yield Files(storage, spool, links, places)
+    return Files(storage, spool, links, places)

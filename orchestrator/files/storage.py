@@ -11,7 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -21,15 +21,13 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore, LocalStore, from_url
 
 from apigpu_common.errors import InternalError, NotFound, Unavailable
+from orchestrator.files.arrivals import ARRIVALS
 from orchestrator.files.disk import sync
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 log = logging.getLogger(__name__)
-
-# Where workers put results: links lead here only, so none can touch what was accepted.
-ARRIVALS = "incoming"
 
 _CHUNK_BYTES = 1024 * 1024
 _RETRY: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
@@ -167,17 +165,12 @@ class FileStorage:
         )
         return signed
 
-    async def sweep_arrivals(self, older_than_s: float) -> int:
-        """Remove what arrived and was never accepted. Returns how many files that were."""
-        limit = datetime.now(UTC) - timedelta(seconds=older_than_s)
-        removed = 0
+    async def arrivals(self) -> AsyncIterator[tuple[str, datetime]]:
+        """What has arrived and was not accepted yet: each key, and when it was last written."""
         with _told():
             async for page in obstore.list(self._store, f"{ARRIVALS}/"):
                 for found in page:
-                    if found["last_modified"] < limit:
-                        await self.delete(found["path"])
-                        removed += 1
-        return removed
+                    yield found["path"], found["last_modified"]
 
 
 def measure_file(path: Path) -> Written:

@@ -3,17 +3,13 @@ learning of it, and that was made again since, is not: it ends before it costs a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from orchestrator.files.arrivals import Wanted
 from orchestrator.files.links import PERMIT, LinkRefused, Links
-
-# job id, attempt id -> whether somebody waits for it
-Wanted = Callable[[str, str], Awaitable[bool]]
 
 
 class Permits:

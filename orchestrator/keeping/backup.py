@@ -17,8 +17,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from apigpu_common import environment
+from orchestrator.files.arrivals import ARRIVALS
 from orchestrator.files.disk import sync
-from orchestrator.files.storage import ARRIVALS
 from orchestrator.settings import Settings
 from orchestrator.store.store import SQLITE_FILE
 

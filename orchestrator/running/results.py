@@ -60,7 +60,7 @@ class Results:
             "date": attempt.job.create_time.ToDatetime().date().isoformat(),
         }
         measured = Written(told.size_bytes, told.sha256)
-        return await self._places.accept(attempt.file_ids[item_id], measured, values)
+        return await self._places.accept(attempt.id, attempt.file_ids[item_id], measured, values)
 
     async def _succeed(self, attempt: OpenAttempt, item_id: str, told: Output, key: str) -> None:
         file_id = attempt.file_ids.pop(item_id)

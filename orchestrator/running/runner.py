@@ -202,7 +202,8 @@ class TaskRunner:
         if self._dispatcher.outlives_us and permit is not None:
             request.permit.CopyFrom(permit)
         for item_id, file_id in attempt.file_ids.items():
-            request.items.add(id=item_id, target=await self._places.target(file_id))
+            target = await self._places.target(task.job_id, attempt.id, file_id)
+            request.items.add(id=item_id, target=target)
         for _, source in sources.media_sources(job):
             if source.file:
                 file = await self._store.get_file(ids.id_of(source.file))

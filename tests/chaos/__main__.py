@@ -27,6 +27,7 @@ from tests.chaos.faults import Faults
 from tests.chaos.load import Callers
 from tests.chaos.system import System
 from tests.services import connect
+from tests.waiting import until
 
 _SETTLE_S = 60.0
 
@@ -49,6 +50,7 @@ async def chaos(folder: Path, asked: argparse.Namespace) -> int:
             async with asyncio.timeout(asked.limit_s):
                 await _under_fire(callers, faults)
             stored = await _stored(system)
+            await _swept(system)
             codes = await system.stop()
             tasks = await _open_tasks(system)
         except BaseException:
@@ -127,6 +129,12 @@ async def _stored(system: System) -> dict[str, Job]:
             token = page.next_page_token
             if not token:
                 return found
+
+
+async def _swept(system: System) -> None:
+    """What died with its attempt is removed by the service; `leftovers` tells what was not."""
+    with contextlib.suppress(TimeoutError):
+        await until(lambda: not any(system.arrivals.iterdir()), _SETTLE_S)
 
 
 async def _open_tasks(system: System) -> int:

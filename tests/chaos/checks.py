@@ -10,7 +10,7 @@ from pathlib import Path
 
 from apigpu.video.v1.job_pb2 import Item, Job
 
-from orchestrator.files.storage import ARRIVALS
+from orchestrator.files.arrivals import ARRIVALS
 from tests import processes
 from tests.chaos.load import Story
 

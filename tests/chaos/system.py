@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from orchestrator.files.arrivals import ARRIVALS
 from tests import postgres, processes
 from tests.chaos import clock
 from tests.chaos.clock import Clock
@@ -35,6 +36,7 @@ class Replica:
             "APIGPU_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
             "APIGPU_LEASE_S": "5",
             "APIGPU_MAX_ATTEMPTS": "20",
+            "APIGPU_SWEEP_INTERVAL_S": "2",
             # The disk is small, and is to be really full.
             "APIGPU_MIN_FREE_DISK_BYTES": "0",
             **environment,
@@ -116,6 +118,7 @@ class System:
         self.folder = folder
         self.disk = Disk(folder / "disk")
         self.data = self.disk.folder / "data"
+        self.arrivals = self.data / "files" / ARRIVALS
         library = clock.build(folder)
         names = ("one", "two", "database") if with_postgres else ("one",)
         self.clocks = [Clock(library, folder / f"clock-{name}") for name in names]

@@ -17,12 +17,13 @@ from apigpu.video.v1 import video_service_pb2
 from apigpu.video.v1.job_pb2 import Job
 from apigpu.worker.v1 import worker_service_pb2 as worker
 
-from orchestrator.files.storage import ARRIVALS
+from orchestrator.files.arrivals import ARRIVALS
 from tests import doomed, requests
 from tests.e2e.conftest import Scripted
 from tests.requests import pictures
 from tests.scripted_worker import ScriptedWorker, Sender
 from tests.services import connect, free_port, process
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from apigpu.video.v1.video_service_pb2_grpc import VideoServiceAsyncStub
@@ -41,6 +42,10 @@ async def delivered(item_id: str, sender: Sender) -> worker.ItemResult:
         with contextlib.suppress(aiohttp.ClientError):
             return await sender.succeed(item_id)
         await asyncio.sleep(0.1)
+
+
+def arrivals_in(data_dir: Path) -> list[str]:
+    return [path.name for path in (data_dir / "files" / ARRIVALS).iterdir()]
 
 
 def results_in(data_dir: Path) -> list[str]:
@@ -83,6 +88,7 @@ async def test_a_job_survives_a_kill(
         "APIGPU_LEASE_S": "600",
         "APIGPU_DATABASE_URL": url,
         "APIGPU_HTTP_LISTEN": here,
+        "APIGPU_SWEEP_INTERVAL_S": "0.2",
     }
     async with scripted.by(ScriptedWorker(work)) as backend:
         environment.update(backend.environment)
@@ -112,6 +118,7 @@ async def test_a_job_survives_a_kill(
             async with asyncio.timeout(5):
                 while await tasks_left(data_dir, url):
                     pass  # the job's end is told a moment before its task's
+            await until(lambda: not arrivals_in(data_dir))
             await stub.DeleteJob(video_service_pb2.DeleteJobRequest(name=job.name))
             assert results_in(data_dir) == []
             with pytest.raises(grpc.aio.AioRpcError):
