@@ -6,81 +6,53 @@ There is only one direction: what goes back is the program (see revision 0008).
 from __future__ import annotations
 
 import asyncio
-import logging
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
-from sqlalchemy.pool import NullPool
-
-from apigpu_common.errors import PreconditionFailed
-
-log = logging.getLogger(__name__)
-
-# Any number, but always the same: one replica at a time brings the schema up to date.
-_LOCK = 7_405_926_535
 _CONNECT_TIMEOUT_S = 10.0
+_FOUND = "SELECT version_num FROM alembic_version"
 
 
-def upgrade(url: str, revision: str = "head") -> None:
-    """Bring a database to `revision`, from wherever it is: all the way or not at all. One that a
-    later release has brought further is left as it is.
+def upgrade(url: str, revision: str = "") -> None:
+    """Bring a database to `revision` (default: the latest), from wherever it is: all the way or
+    not at all. One that a later release has brought further is left as it is.
 
     url: "sqlite:///PATH" or "postgresql://...". Not to be called in an event loop's thread.
     """
-    if url.startswith("sqlite:"):
-        _upgrade_sqlite(url, revision)
-    else:
-        asyncio.run(_upgrade_postgres(url, revision))
+    revision = revision or latest()
+    if _found(url) == revision:
+        return
+    # A third of the service's start, and seldom needed.
+    from orchestrator.store.migrations import apply
+
+    apply.upgrade(url, revision, _CONNECT_TIMEOUT_S)
 
 
-def _upgrade_sqlite(url: str, revision: str) -> None:
-    with create_engine(url, poolclass=NullPool).connect() as connection:
-        # The driver itself begins no transaction before statements that change the schema.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        _run(connection, revision)
-        connection.commit()
+def latest() -> str:
+    """The end of the chain: its files are named by their revisions."""
+    return max(file.name for file in (Path(__file__).parent / "versions").glob("*.py"))[:4]
 
 
-async def _upgrade_postgres(url: str, revision: str) -> None:
-    # Slow to load, and not needed for SQLite.
-    import asyncpg
-    from sqlalchemy.ext.asyncio import create_async_engine
-
-    # Connected by the driver, so that the URL means the same here as in the pool.
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(url, timeout=_CONNECT_TIMEOUT_S),
-        poolclass=NullPool,
-    )
-    async with engine.begin() as connection:
-        await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-        await connection.run_sync(_run, revision)
-    await engine.dispose()
+def _found(url: str) -> str:
+    """The revision that a database has; "" where it has none."""
+    if not url.startswith("sqlite:"):
+        return asyncio.run(_found_postgres(url))
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        try:
+            row = connection.execute(_FOUND).fetchone()
+        except sqlite3.OperationalError:
+            return ""
+    return str(row[0]) if row else ""
 
 
-def _run(connection: Connection, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
-    config.attributes["connection"] = connection
-    ours = ScriptDirectory.from_config(config)
-    found = MigrationContext.configure(connection).get_current_revision()
-    if found is None or found in {script.revision for script in ours.walk_revisions()}:
-        command.upgrade(config, revision)
-    else:
-        _accept(connection, found, ours.get_current_head() or "")
+async def _found_postgres(url: str) -> str:
+    import asyncpg  # slow to load, and not needed for SQLite
 
-
-def _accept(connection: Connection, found: str, head: str) -> None:
-    """A release after this one was here: go on with what it left, if it says that we can."""
-    oldest = str(connection.exec_driver_sql("SELECT oldest FROM compatibility").scalar())
-    if head < oldest:
-        raise PreconditionFailed(
-            "DATABASE_TOO_NEW",
-            f"The database is of a newer version (schema {found}), and this one (schema {head})"
-            " cannot use it: start the newer version, or restore the back-up that was made before.",
-        )
-    log.warning("the database is of a newer version (schema %s): going on with it", found)
+    connection = await asyncpg.connect(url, timeout=_CONNECT_TIMEOUT_S)
+    try:
+        if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+            return ""
+        return str(await connection.fetchval(_FOUND) or "")
+    finally:
+        await connection.close()

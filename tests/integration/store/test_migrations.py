@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -185,3 +186,15 @@ async def test_a_database_of_a_later_release_is_used_only_where_that_allows_it(
     await change(url, "UPDATE compatibility SET oldest = '9997'")
     with pytest.raises(ServiceError, match="is of a newer version"):
         await connect().open()
+
+
+async def test_what_is_up_to_date_is_opened_without_what_migrates(url: str) -> None:
+    """It takes long to load, and a service that comes back is waited for."""
+    await asyncio.to_thread(migrations.upgrade, url)
+    program = (
+        "import sys; from orchestrator.store import migrations, postgres, sqlite;"
+        "migrations.upgrade(sys.argv[1]);"
+        "assert 'sqlalchemy' not in sys.modules"
+    )
+    again = await asyncio.create_subprocess_exec(sys.executable, "-c", program, url)
+    assert await again.wait() == 0

@@ -14,3 +14,4 @@ def test_each_migration_follows_the_one_before() -> None:
     chain = [script.revision for script in scripts.walk_revisions()]
     assert len(scripts.get_heads()) == 1
     assert chain == [f"{number:04}" for number in range(len(chain), 0, -1)]
+    assert migrations.latest() == chain[0]
