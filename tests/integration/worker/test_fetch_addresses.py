@@ -139,3 +139,22 @@ async def test_ports_can_be_restricted_and_redirects_do_not_lead_around_it(tmp_p
             assert (error.reason, error.retryable) == ("SOURCE_PORT_REFUSED", False)
             error = await refused(base, tmp_path, settings(fetch_ports="443"))
             assert str(ports[0]) in error.message
+
+
+async def test_no_proxy_of_the_environment_connects_for_us(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would look names up and connect past the guard."""
+    asked = []
+
+    async def proxy(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return web.Response(body=b"by proxy")
+
+    async with serving(proxy) as base, serving(give) as source:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, base)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert (await fetch(source, tmp_path, settings())).read_bytes() == BODY
+    assert not asked

@@ -14,7 +14,7 @@ from aiohttp import web
 from apigpu.video.v1.job_pb2 import Job
 
 from apigpu_common.errors import ServiceError
-from gpu_worker import fetch
+from gpu_worker import fetch, shared_inputs
 from gpu_worker.fetch import Fetcher
 from gpu_worker.inputs import Inputs
 from gpu_worker.settings import WorkerSettings
@@ -22,7 +22,7 @@ from gpu_worker.shared_inputs import SharedInputs
 from gpu_worker.workspace import Workspaces
 from tests import requests
 from tests.http_server import serving
-from tests.integration.worker.test_worker import picture
+from tests.integration.worker.test_worker import files_in_the_making, picture
 from tests.scripted_worker import ScriptedWorker, serve
 from tests.services import in_process, worker_process
 
@@ -66,27 +66,25 @@ def folders(work_dir: Path) -> list[Path]:
 
 
 async def test_a_job_in_several_tasks_fetches_each_picture_once(tmp_path: Path) -> None:
-    """The whole way: three tasks of two pictures, wherever they stand in the batch."""
+    """The whole way: tasks of two pictures at most, wherever they stand in the batch. What no
+    other task reads goes with its own."""
     server = Source(picture(tmp_path / "p.png").read_bytes())
-    ids = "abcdef"
-    job = requests.pictures(*ids, duration_s=0.2)
+    job = requests.pictures(*"abcde", duration_s=0.2)
     job.images_to_videos.width, job.images_to_videos.height = 160, 90
-    allow = {"APIGPU_WORKER_FETCH_ALLOW": "127.0.0.0/8"}
+    allow, work_dir = {"APIGPU_WORKER_FETCH_ALLOW": "127.0.0.0/8"}, tmp_path / "work"
     async with (
         serving(server.answer) as base,
-        worker_process(tmp_path / "work", **allow) as (_, worker),
+        worker_process(work_dir, **allow) as (_, worker),
         in_process(tmp_path / "data", (worker,), max_items_per_task=2) as stub,
     ):
-        for number, image in enumerate(job.images_to_videos.images):
-            image.image.uri = f"{base}/{number % 2}"
+        for path, image in zip("01020", job.images_to_videos.images, strict=True):
+            image.image.uri = f"{base}/{path}"
         done = await requests.finished(stub.RunJob(requests.run(job)))
-    assert done.state == Job.SUCCEEDED, done.error
-    assert sorted(sorted(attempt.item_ids) for attempt in done.attempts) == [
-        ["a", "c"],
-        ["b", "e"],
-        ["d", "f"],
-    ]
-    assert server.requests == {"/0": 1, "/1": 1}
+        assert done.state == Job.SUCCEEDED, done.error
+        await until(lambda: len(files_in_the_making(work_dir)) == 1)
+    tasks = sorted("".join(sorted(attempt.item_ids)) for attempt in done.attempts)
+    assert tasks == ["ac", "bd", "e"]
+    assert server.requests == {"/0": 1, "/1": 1, "/2": 1}
 
 
 async def test_the_next_task_of_the_job_finds_it_and_another_job_does_not(tmp_path: Path) -> None:
@@ -131,6 +129,30 @@ async def test_what_nobody_comes_back_for_goes(tmp_path: Path) -> None:
         await until(lambda: not folders(tmp_path))
 
 
+async def test_what_is_used_again_does_not_go(tmp_path: Path) -> None:
+    server = Source()
+    async with serving(server.answer) as base, shared_by(tmp_path, keep_s=0.0) as shared:
+        async with shared.of("jobs/1") as inputs:
+            await got(inputs, base + "/p")
+        async with shared.of("jobs/1") as inputs:
+            for _ in range(10):  # its time is over at the first of these turns
+                await asyncio.sleep(0)
+            assert await got(inputs, base + "/p") == b"a picture"
+    assert server.requests == {"/p": 1}
+
+
+async def test_more_than_a_job_may_keep_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_inputs, "_KEPT_BYTES", 8)
+    server = Source()
+    async with serving(server.answer) as base, shared_by(tmp_path) as shared:
+        for _ in range(2):
+            async with shared.of("jobs/1") as inputs:
+                await got(inputs, base + "/p")
+    assert server.requests == {"/p": 2}
+
+
 async def test_of_many_jobs_the_latest_are_kept(tmp_path: Path) -> None:
     server = Source()
     async with serving(server.answer) as base, shared_by(tmp_path) as shared:
@@ -148,13 +170,16 @@ async def test_nothing_is_fetched_any_more_when_the_last_task_ends(tmp_path: Pat
     assert server.gate is not None
     async with serving(server.answer) as base, shared_by(tmp_path) as shared:
         async with shared.of("jobs/1") as inputs:
+            server.gate.set()
+            await got(inputs, base + "/kept")
+            server.gate.clear()
             waiting = asyncio.create_task(got(inputs, base + "/p"))
             await until(lambda: server.requests["/p"] == 1)
             waiting.cancel()
         server.gate.set()
         async with shared.of("jobs/1") as inputs:
             assert await got(inputs, base + "/p") == b"a picture"
-    assert server.requests["/p"] == 2
+    assert server.requests == {"/kept": 1, "/p": 2}
 
 
 async def test_what_was_asked_for_first_is_done_first_and_says_what_it_shares(
