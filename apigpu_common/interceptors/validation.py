@@ -11,6 +11,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from apigpu_common.errors import DOMAIN, ServiceError
 from apigpu_common.interceptors.handlers import Behaviour, Handler, WrappingInterceptor, responses
+from apigpu_common.interceptors.patterns import in_words
 
 REASON = "INVALID_REQUEST"
 MAX_VIOLATIONS = 20  # details travel in trailers, which are small
@@ -51,7 +52,7 @@ def validate(message: Message) -> None:
 def _violation(proto: Any) -> error_details_pb2.BadRequest.FieldViolation:
     return error_details_pb2.BadRequest.FieldViolation(
         field=_path(proto.field.elements if proto.field else []),
-        description=proto.message,
+        description=in_words(proto.message),
         reason=proto.rule_id,
     )
 
