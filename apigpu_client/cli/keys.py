@@ -9,7 +9,7 @@ import click
 from apigpu.admin.v1 import key_service_pb2 as admin
 from apigpu.admin.v1.key_service_pb2_grpc import KeyServiceStub
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.table import Table
+from rich.table import Column, Table
 
 from apigpu_client.cli import options as common
 from apigpu_client.cli.follow import print_json
@@ -142,7 +142,9 @@ def _name(argument: str) -> str:
 
 def _table(found: admin.ListKeysResponse) -> Table:
     table = Table(
-        "key", "owner", "scopes", "title", "made", "ends", "last used", "limits", box=None
+        Column("key", no_wrap=True),  # it is copied from here
+        *("owner", "scopes", "title", "made", "ends", "last used", "limits"),
+        box=None,
     )
     words = {number: name for name, number in _SCOPES.items()}
     for key in found.keys:

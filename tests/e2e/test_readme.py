@@ -82,6 +82,19 @@ async def test_the_command_line_examples_work_as_written(service: Process, tmp_p
     assert (tmp_path / "captioned.mp4").stat().st_size > 0
 
 
+@pytest.mark.one_backend("the same commands as the README's, in Portuguese")
+async def test_the_portuguese_quick_start_works_as_written(tmp_path: Path) -> None:
+    _, commands = blocks("docs/inicio-rapido.pt.md", "Ligar o serviço", "sh")
+    (tmp_path / "demo" / "media").mkdir(parents=True)
+    for pattern in ("01-*.jpg", "narration.mp3", "captions.srt"):  # one picture is enough
+        (found,) = (ROOT / "demo" / "media").glob(pattern)
+        (tmp_path / "demo" / "media" / found.name).symlink_to(found)
+    async with process(tmp_path / "data") as service:
+        ran = await shell(commands, tmp_path, service.address)
+    assert ran.returncode == 0, ran.stderr + ran.stdout
+    assert (tmp_path / "legendado.mp4").stat().st_size > 0
+
+
 async def test_the_python_example_works_as_written(service: Process, tmp_path: Path) -> None:
     (example,) = blocks("README.md", "Python", "python")
     picture = next((ROOT / "demo" / "media").glob("01*.jpg"))

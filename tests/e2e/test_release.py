@@ -204,9 +204,26 @@ async def test_the_documents_lead_from_a_bare_host_to_a_service(
             async with host.unit():
                 await host.shell(key)
                 told = await host.shell(use)
+                await rotate_a_key(host)
                 await check_clip(host, s3, tmp_path / "clip.mp4")
             assert "runpod" in told
             assert [job.status for job in cloud.jobs.values()] == ["COMPLETED"]
+
+
+async def rotate_a_key(host: Host) -> None:
+    """As docs/security.md tells: a key for a caller, another in its place, none."""
+    _, commands = blocks("docs/security.md", "Putting it on the internet", "sh")
+    first, create, *rest = commands.splitlines()
+    environment = dict(host.environment)
+    settings = (host.folder / "etc" / "env").read_text()
+    (host.environment["X_API_KEY"],) = re.findall(r"^X_API_KEY=(.*)$", settings, re.MULTILINE)
+    await host.shell(first)
+    host.said["5f0c..."] = (await host.shell(create)).split("_")[1]
+    await host.shell("\n".join(rest))
+    listed = (await host.shell("apigpu keys list")).splitlines()
+    (line,) = (line for line in listed if host.said["5f0c..."] in line)
+    assert "revoked" in line, listed
+    host.environment = environment
 
 
 async def check_clip(host: Host, s3: ObjectStore, clip: Path) -> None:
