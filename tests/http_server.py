@@ -15,7 +15,8 @@ async def serving(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[st
     """Every request goes to `handler`; yields the base URL."""
     application = web.Application(client_max_size=0)
     application.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(application, access_log=None)
+    # Long enough to hear a client out that was refused; not 10 s for one that has gone.
+    runner = web.AppRunner(application, access_log=None, lingering_time=1)
     await runner.setup()
     site = web.TCPSite(runner, host, 0)
     await site.start()

@@ -78,7 +78,7 @@ async def use(address: str) -> tuple[list[str], list[str]]:
         call: Any = channel.unary_unary("/apigpu.video.v1.VideoService/CreateJob")
         with contextlib.suppress(grpc.aio.AioRpcError):
             await call(rpc.CreateJobRequest().SerializeToString() + b"\xff")
-    return told, [*secrets, made.token.rpartition("_")[2]]
+    return told, [*secrets, made.token.split("_", 2)[2]]
 
 
 async def pass_by_links(stub: Any) -> list[str]:
