@@ -3,6 +3,7 @@ photograph and on the films that are named. The tables of docs/encoders.md come 
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.table import Table
 from bench import common, quality, zoom
 from gpu_worker.media.cpu import available_cpus
 from gpu_worker.media.encoders import EncodeOptions
+from gpu_worker.media.process import QUIET
 from gpu_worker.media.profiles import CODECS, Profile, profile
 
 _QUALITIES = (18, 23, 28)
@@ -49,6 +51,7 @@ def told(frames: Path, chosen: Profile, work: Path) -> str:
 
 
 def main() -> None:
+    os.environ.update(QUIET)
     table = Table("", "quality", *(profile(codec, hardware=False).name for codec in CODECS))
     with tempfile.TemporaryDirectory(prefix="apigpu-encoders-") as folder:
         work = Path(folder)

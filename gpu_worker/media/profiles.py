@@ -71,7 +71,9 @@ def _x265(quality: int) -> tuple[str, ...]:
 
 
 def _svt_av1(quality: int) -> tuple[str, ...]:
-    crf = min(_WORST_AV1, max(1, round(45 + 3.6 * (quality - DEFAULT_QUALITY))))
+    # Its scale is steeper below 43 than above, and its last steps are very bad.
+    steps = quality - DEFAULT_QUALITY
+    crf = min(_WORST_AV1, max(1, round(43 + steps * (3.2 if steps < 0 else 1.8))))
     return ("-preset", "10", "-crf", str(crf))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from apigpu_common.errors import InternalError
 from gpu_worker.media.encoders import Toolbox, discover
-from gpu_worker.media.profiles import ALL, Profile
+from gpu_worker.media.profiles import ALL, CODECS, Profile, profile
 from tests import media_samples
+from tests.media_samples import watch
 
 
 async def test_software_works_everywhere_and_nvenc_says_why_not(tools: Toolbox) -> None:
@@ -31,6 +33,11 @@ async def test_an_ffmpeg_on_the_path_is_not_taken_unasked(
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(impostor))
     assert (await discover(None)).ffmpeg_version != "impostor"
+
+
+async def test_a_worker_has_the_threads_of_its_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNPOD_CPU_COUNT", "1")
+    assert (await discover(None)).threads == 1
 
 
 async def test_an_ffmpeg_that_does_not_run_is_named(tmp_path: Path) -> None:
@@ -65,3 +72,31 @@ async def test_nvenc_s_own_option_parser_accepts_our_profiles(
     assert not ours or "libcuda" in ours or "driver" in ours
     assert "libcuda" not in await complaint("-preset", "p99")
     assert "libcuda" not in await complaint("-no_such_option", "1")
+
+
+PHOTO = Path(__file__).parents[3] / "demo" / "media" / "01-mountain-path.jpg"
+
+
+def loss(profile: Profile, frames: Path, folder: Path) -> float:
+    """What an encoder makes worse: RMS of luma."""
+    encoded = folder / "encoded.mp4"
+    media_samples.make("-i", frames, "-c:v", profile.name, *profile.options, encoded)
+    before, after = watch(frames), watch(encoded)
+    count = len(before.frames)
+    assert len(after.frames) == count
+    squares = [((before.gray(n) - after.gray(n)) ** 2).mean() for n in range(count)]
+    return float(np.sqrt(np.mean(squares)))
+
+
+def test_a_quality_means_the_same_for_each_codec(tmp_path: Path) -> None:
+    """Half a second over a photograph: every codec loses about what x264 does."""
+    frames = tmp_path / "frames.mkv"
+    pan = "scale=640:-2,crop=480:270:x='20+3*n':y='40+2*n',format=yuv420p"
+    media_samples.make("-loop", "1", "-t", "0.5", "-i", PHOTO, "-vf", pan, "-qp", "0", frames)
+    for quality in (18, 23, 28):
+        x264, *others = [
+            loss(profile(codec, hardware=False, quality=quality), frames, tmp_path)
+            for codec in CODECS
+        ]
+        for other in others:
+            assert 0.6 * x264 < other < 1.3 * x264, f"at quality {quality}"

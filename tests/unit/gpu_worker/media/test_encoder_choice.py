@@ -175,6 +175,7 @@ def test_a_worse_quality_is_never_a_better_one_for_the_encoder(
     [
         ({"cpu.max": "300000 100000\n"}, 3),
         ({"cpu.max": "150000 100000\n"}, 1),
+        ({"cpu.max": "50000 100000\n"}, 1),
         ({"cpu.max": "max 100000\n"}, 8),
         ({"quota": "200000\n", "period": "100000\n"}, 2),
         ({"quota": "-1\n", "period": "100000\n"}, 8),

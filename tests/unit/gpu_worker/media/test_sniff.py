@@ -22,6 +22,7 @@ from gpu_worker.media.sniff import Kind, identify, require
         (b"\x00\x00\x00\x1cftypmif1\0\0\0\0mif1heic", "HEIF"),
         (b"\x00\x00\x00\x1cftypmif1\0\0\0\0mif1avif", "AVIF"),
         (b"\x00\x00\x00\x1cftypisom\0\0\0\0isomavif", "mov"),
+        (b"\x00\x00\x00\x18ftypmif1\0\0\0\0mif1miaf", "HEIF"),
         (b"\x1a\x45\xdf\xa3\x01", "matroska"),
         (b"OggS\x00", "ogg"),
         (b"fLaC\x00", "flac"),
@@ -43,9 +44,22 @@ def test_formats_are_known_by_their_first_bytes(head: bytes, demuxer: str) -> No
     assert found.demuxer == demuxer
 
 
-@given(st.binary(max_size=600))
-def test_any_bytes_are_a_known_format_or_none(head: bytes) -> None:
-    found = identify(head)
+@pytest.mark.parametrize(
+    "head",
+    [b"RIFF\x00\x00\x00\x00CDXA", b"\x47" + bytes(400), b"\x00\x00\x00\x18styp", b"\xff\xe8"],
+)
+def test_what_only_begins_like_media_is_none(head: bytes) -> None:
+    assert identify(head + bytes(16)) is None
+
+
+@given(
+    st.sampled_from(
+        [b"", b"RIFF", b"\xff", b"\x47", b"\x00\x00\x00\x1cftyp", b"\x00\x00\x00\x14ftypmif1"]
+    ),
+    st.binary(max_size=600),
+)
+def test_any_bytes_are_a_known_format_or_none(start: bytes, rest: bytes) -> None:
+    found = identify(start + rest)
     assert found is None or found.kinds
 
 
