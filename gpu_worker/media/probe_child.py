@@ -128,13 +128,18 @@ def _decode(packet: Any, extent: Extent) -> None:
         return
     extent.decoded += 1
     if extent.decoded == 1 and packet.size:
-        # Asked for all that it has, a decoder does not hold a keyframe back until it has seen
-        # where the next pictures belong. Afterwards it begins anew.
-        context = packet.stream.codec_context
-        extent.frame = next(iter([*packet.decode(), *context.decode(None)]), None)
-        context.flush_buffers()
-    elif extent.decoded <= _MAX_PACKETS_TO_FIRST_FRAME:
+        extent.frame = _at_once(packet)
+    if extent.frame is None and extent.decoded <= _MAX_PACKETS_TO_FIRST_FRAME:
         extent.frame = next(iter(packet.decode()), None)
+
+
+def _at_once(packet: Any) -> Any:
+    """Its picture, if it has one by itself. Asked for all that it has, a decoder does not hold it
+    back until it has seen where the next pictures belong. Afterwards the decoder begins anew."""
+    context = packet.stream.codec_context
+    frame = next(iter([*packet.decode(), *context.decode(None)]), None)
+    context.flush_buffers()
+    return frame
 
 
 def _refuse_cut_off(container: Any, extents: dict[int, Extent]) -> None:
