@@ -64,6 +64,10 @@ async def test_only_what_differs_is_changed_and_foreign_variables_stay(cloud: Cl
     (template,) = cloud.account.templates.values()
     template["env"]["SENTRY_DSN"] = "by hand"
     second = ("--name", "videos", "--image", "you/worker:2", "--max-workers", "5")
+    code, out, told = await deploy(cloud, *second, "--dry-run")
+    assert (code, out) == (0, "")
+    assert "would be changed" in told
+    assert len(cloud.account.calls) == 2, "a dry run has changed something"
     code, _, told = await deploy(cloud, *second, "--env", "BATCH_SIZE=2")
     assert code == 0, told
     assert "imageName: you/worker:1 -> you/worker:2" in told
