@@ -42,8 +42,16 @@ _AZURE_THERE_ALREADY = "BlobAlreadyExists"
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
 
 
-async def deliver(path: Path, target: FileLocation) -> None:
-    """Put `path` at `target`. Raises ServiceError (DELIVERY_FAILED, retryable)."""
+async def deliver(
+    path: Path, target: FileLocation, long_target: FileLocation | None = None
+) -> None:
+    """Put `path` at `target`, or at `long_target` where it is too long for that. Raises
+    ServiceError: DELIVERY_FAILED, retryable, or RESULT_TOO_LONG."""
+    size_bytes = path.stat().st_size
+    if 0 < target.max_bytes < size_bytes:
+        if long_target is None or not long_target.WhichOneof("location"):
+            raise _too_long(size_bytes)
+        target = long_target
     if target.path:
         await _place(path, Path(target.path))
     else:
@@ -141,6 +149,15 @@ async def _chunks(path: Path) -> AsyncIterator[bytes]:
     async with aiofiles.open(path, "rb") as file:
         while chunk := await file.read(_CHUNK_BYTES):
             yield chunk
+
+
+def _too_long(size_bytes: int) -> ServiceError:
+    return ServiceError(
+        code_pb2.FAILED_PRECONDITION,
+        "RESULT_TOO_LONG",
+        f"The result has {size_bytes} bytes, more than the file storage takes at once, and this"
+        " worker cannot reach the service to send it there: APIGPU_PUBLIC_URL tells how.",
+    )
 
 
 def _failed() -> ServiceError:

@@ -216,7 +216,7 @@ class WorkerService(WorkerServiceServicer):
             frames = output.frame_count
             report(stage(job_pb2.STAGE_DELIVERING, frames, frames))
             with _TRACER.start_as_current_span("deliver"):
-                await deliver(result, item.target)
+                await deliver(result, item.target, item.long_target)
             return output
 
 

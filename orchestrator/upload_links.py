@@ -13,13 +13,10 @@ from orchestrator import ids
 from orchestrator.access.identity import current
 from orchestrator.files import arrivals
 from orchestrator.files.links import Links
-from orchestrator.files.storage import FileExists, FileStorage, Written
+from orchestrator.files.storage import MAX_PUT_BYTES, FileExists, FileStorage, Written
 from orchestrator.store.records import StoredFile
 from orchestrator.store.store import Store
 from orchestrator.uploads import Uploads, check_announced, same_file
-
-# What S3 takes in one PUT; the other stores take as much.
-_MAX_PUT_BYTES = 5 * 2**30
 
 
 class UploadLinks:
@@ -41,10 +38,10 @@ class UploadLinks:
                 f"The file is longer than {self._uploads.max_bytes} bytes, the most that is taken.",
                 field="header.size_bytes",
             )
-        if header.size_bytes > _MAX_PUT_BYTES and self._links.direct:
+        if header.size_bytes > MAX_PUT_BYTES and self._links.direct:
             raise PreconditionFailed(
                 "FILE_TOO_LARGE_FOR_LINK",
-                f"A link takes {_MAX_PUT_BYTES} bytes at most: send it by UploadFile.",
+                f"A link takes {MAX_PUT_BYTES} bytes at most: send it by UploadFile.",
                 field="header.size_bytes",
             )
         key = arrivals.of_upload(_file_id(header))

@@ -13,7 +13,7 @@ from apigpu.worker.v1.worker_service_pb2 import FileLocation
 from obstore.exceptions import BaseError
 
 from apigpu_common.errors import InternalError
-from orchestrator.files.storage import FileStorage
+from orchestrator.files.storage import MAX_PUT_BYTES, FileStorage
 
 # What no store of the three kinds goes beyond.
 _LONGEST_S = 7 * 24 * 3600
@@ -87,9 +87,14 @@ class Links:
 
     async def target(self, key: str, lifetime_s: float, size_bytes: int = 0) -> FileLocation:
         """Where a file is put. size_bytes: its length, which our own address insists on."""
-        if self.direct:
-            url = await self._storage.sign("PUT", key, min(lifetime_s, _LONGEST_S))
-            return FileLocation(url=url, headers=_AZURE if self._storage.is_azure else {})
+        if not self.direct:
+            return self.own_target(key, lifetime_s, size_bytes)
+        url = await self._storage.sign("PUT", key, min(lifetime_s, _LONGEST_S))
+        headers = _AZURE if self._storage.is_azure else {}
+        return FileLocation(url=url, headers=headers, max_bytes=MAX_PUT_BYTES)
+
+    def own_target(self, key: str, lifetime_s: float, size_bytes: int = 0) -> FileLocation:
+        """The same, through us."""
         expires = int(time.time() + lifetime_s)
         return FileLocation(url=self._own("PUT", key, expires, str(size_bytes or "")))
 

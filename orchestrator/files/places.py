@@ -57,6 +57,14 @@ class Places:
             return FileLocation(path=str(path))
         return await self._links.target(key, self._lifetime_s)
 
+    def long_target(self, job_id: str, attempt_id: str, file_id: str) -> FileLocation | None:
+        """Where a result goes that is too long for the other place: through us to the store, if
+        workers can reach us."""
+        if not self._links.direct or not self._reach_us:
+            return None
+        key = arrivals.of_result(job_id, attempt_id, file_id)
+        return self._links.own_target(key, self._lifetime_s)
+
     async def accept(
         self, attempt_id: str, file_id: str, measured: Written, values: Mapping[str, str]
     ) -> str | None:

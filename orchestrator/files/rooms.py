@@ -47,7 +47,7 @@ async def open_files(
         storage,
         links,
         shares_disk=shares_disk,
-        reach_us=through_us or bool(settings.public_url),
+        reach_us=through_us or shares_disk or bool(settings.public_url),
         lifetime_s=lifetime_s,
         template=settings.output_path,
     )

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import AzureStore, LocalStore, from_url
+from obstore.store import AzureStore, LocalStore, S3Store, from_url
 
 from apigpu_common.errors import InternalError, NotFound, Unavailable
 from orchestrator.files.arrivals import ARRIVALS
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 log = logging.getLogger(__name__)
+
+# What every store takes in one PUT: Azure 5000 MiB, S3 a little more.
+MAX_PUT_BYTES = 5000 * 2**20
+# What S3 copies in one go; a longer file has to be read and written.
+_MAX_COPY_BYTES = 5 * 2**30
 
 _CHUNK_BYTES = 1024 * 1024
 _RETRY: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
@@ -55,7 +60,7 @@ class FileStorage:
         else come from the environment, under the names that each provider's tools use."""
         parts = urlsplit(url)
         self.folder: Path | None = None
-        self.is_azure = False
+        self.is_azure = self._is_s3 = False
         self._store: Any
         if parts.scheme == "file":
             self.folder = Path(parts.path)
@@ -73,6 +78,7 @@ class FileStorage:
             more["copy_if_not_exists"] = "header: If-None-Match: *"
         self._store = from_url(url, client_options=options, retry_config=_RETRY, **more)
         self.is_azure = isinstance(self._store, AzureStore)
+        self._is_s3 = isinstance(self._store, S3Store)
 
     async def check(self) -> None:
         """Raise where it cannot be written to: told at the start, not with the first job."""
@@ -108,8 +114,20 @@ class FileStorage:
         with _told():
             if self.folder is not None:
                 await asyncio.to_thread(_place, self.folder / source, self.folder / target)
+                return
+            size_bytes = await self.size_bytes(source)
+            if self._is_s3 and (size_bytes or 0) > _MAX_COPY_BYTES:
+                await self._carry(source, target)
             else:
                 await obstore.rename_async(self._store, source, target, overwrite=False)
+
+    async def _carry(self, source: str, target: str) -> None:
+        """Move what the store cannot: through us, a part at a time."""
+        if await self.size_bytes(target) is not None:
+            raise FileExists
+        found = await obstore.get_async(self._store, source)
+        await obstore.put_async(self._store, target, found.stream(min_chunk_size=_CHUNK_BYTES))
+        await obstore.delete_async(self._store, source)
 
     async def read(
         self, key: str, offset: int = 0, length: int | None = None

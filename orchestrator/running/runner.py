@@ -203,7 +203,8 @@ class TaskRunner:
             request.permit.CopyFrom(permit)
         for item_id, file_id in attempt.file_ids.items():
             target = await self._places.target(task.job_id, attempt.id, file_id)
-            request.items.add(id=item_id, target=target)
+            long_target = self._places.long_target(task.job_id, attempt.id, file_id)
+            request.items.add(id=item_id, target=target, long_target=long_target)
         for _, source in sources.media_sources(job):
             if source.file:
                 file = await self._store.get_file(ids.id_of(source.file))

@@ -18,16 +18,19 @@ import yarl
 from apigpu.video.v1 import job_pb2, video_service_pb2
 from apigpu.video.v1.job_pb2 import Job
 from apigpu.worker.v1 import worker_service_pb2 as worker
+from apigpu.worker.v1.worker_service_pb2 import FileLocation
 
 from apigpu_common.errors import ServiceError
 from gpu_worker.deliver import deliver
+from orchestrator.files import links as links_module
+from orchestrator.files import storage as storage_module
 from orchestrator.files.links import Links
 from orchestrator.files.storage import FileExists, FileStorage, Written
 from tests import requests
 from tests.object_store import ObjectStore
 from tests.requests import pictures
 from tests.scripted_worker import ScriptedWorker, Sender, do_all, put, serve
-from tests.services import in_process, kept_files
+from tests.services import free_port, in_process, kept_files
 
 if TYPE_CHECKING:  # the type stub has a name that the module has not
     from apigpu.video.v1.video_service_pb2_grpc import VideoServiceAsyncStub
@@ -149,6 +152,48 @@ async def test_a_worker_delivers_to_the_store_once(tmp_path: Path, url: str) -> 
         await deliver(tmp_path / "result.mp4", target)
         stored = await storage.measure("incoming/1")
         assert stored == Written(len(first), hashlib.sha256(first).hexdigest())
+
+
+async def test_a_result_too_long_for_one_put_passes_the_service(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With limits that a test can reach: one PUT of 1 MB, copies of 6 MB."""
+    monkeypatch.setattr(links_module, "MAX_PUT_BYTES", 1_000_000)
+    monkeypatch.setattr(storage_module, "_MAX_COPY_BYTES", 6_000_000)
+    bodies = {"a": os.urandom(1_000_000), "b": os.urandom(1_000_001), "c": os.urandom(13_000_000)}
+    hosts = {}
+
+    async def script(task: worker.Task, sender: Sender) -> None:
+        sender.start()
+        results = []
+        for item in task.items:
+            body, result = bodies[item.id], tmp_path / item.id
+            result.write_bytes(body)
+            direct, long = item.target.url, item.long_target.url
+            hosts[item.id] = (direct.split("/")[2], long.split("/")[2])
+            await deliver(result, item.target, item.long_target)
+            output = job_pb2.Output(size_bytes=len(body), sha256=hashlib.sha256(body).hexdigest())
+            results.append(worker.ItemResult(item_id=item.id, output=output))
+        sender.finish(results)
+
+    public = f"127.0.0.1:{free_port()}"
+    more = {"public_url": f"http://{public}", "http_listen": public}
+    async with service(tmp_path / "data", url, ScriptedWorker(script), **more) as stub:
+        job = await requests.finished(stub.RunJob(requests.run(pictures(*bodies))))
+        assert job.state == Job.SUCCEEDED, job.error
+        for item in job.items:
+            assert await downloaded(stub, item.output.file) == bodies[item.id]
+    assert all(direct != public and long == public for direct, long in hosts.values())
+    assert not [key async for key, _ in FileStorage(url).arrivals()], "nothing is left behind"
+
+
+async def test_a_result_too_long_is_refused_where_the_service_cannot_be_reached(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "result").write_bytes(b"four")
+    with pytest.raises(ServiceError) as refused:
+        await deliver(tmp_path / "result", FileLocation(url="http://127.0.0.1:1/", max_bytes=3))
+    assert (refused.value.reason, refused.value.retryable) == ("RESULT_TOO_LONG", False)
 
 
 async def test_files_can_pass_the_service_instead(

@@ -31,7 +31,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%apigpu/worker/v1/worker_service.proto\x12\x10\x61pigpu.worker.v1\x1a\x19\x61pigpu/video/v1/job.proto\x1a apigpu/video/v1/operations.proto\x1a#apigpu/video/v1/video_service.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"D\n\x0e\x45xecuteRequest\x12\x32\n\x04task\x18\x01 \x01(\x0b\x32\x16.apigpu.worker.v1.TaskB\x06\xbaH\x03\xc8\x01\x01R\x04task\"\xc0\x05\n\x04Task\x12\x17\n\x02id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x02id\x12&\n\nattempt_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\tattemptId\x12\x10\n\x03job\x18\x03 \x01(\tR\x03job\x12\x34\n\x07\x63\x61ption\x18\x04 \x01(\x0b\x32\x18.apigpu.video.v1.CaptionH\x00R\x07\x63\x61ption\x12K\n\x10images_to_videos\x18\x05 \x01(\x0b\x32\x1f.apigpu.video.v1.ImagesToVideosH\x00R\x0eimagesToVideos\x12\x38\n\tadd_audio\x18\x06 \x01(\x0b\x32\x19.apigpu.video.v1.AddAudioH\x00R\x08\x61\x64\x64\x41udio\x12:\n\x05items\x18\x07 \x03(\x0b\x32\x1a.apigpu.worker.v1.TaskItemB\x08\xbaH\x05\x92\x01\x02\x08\x01R\x05items\x12\x37\n\x05\x66iles\x18\x08 \x03(\x0b\x32!.apigpu.worker.v1.Task.FilesEntryR\x05\x66iles\x12\x45\n\ntime_limit\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationB\x0b\xbaH\x08\xaa\x01\x02*\x00\xc8\x01\x01R\ttimeLimit\x12\x36\n\x06permit\x18\x12 \x01(\x0b\x32\x1e.apigpu.worker.v1.FileLocationR\x06permit\x12!\n\x0ctrace_parent\x18\x1e \x01(\tR\x0btraceParent\x12#\n\rshared_inputs\x18P \x03(\tR\x0csharedInputs\x1aX\n\nFilesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32\x1e.apigpu.worker.v1.FileLocationR\x05value:\x02\x38\x01\x42\x12\n\toperation\x12\x05\xbaH\x02\x08\x01\"c\n\x08TaskItem\x12\x17\n\x02id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x02id\x12>\n\x06target\x18\x02 \x01(\x0b\x32\x1e.apigpu.worker.v1.FileLocationB\x06\xbaH\x03\xc8\x01\x01R\x06target\"\xce\x01\n\x0c\x46ileLocation\x12\x14\n\x04path\x18\x01 \x01(\tH\x00R\x04path\x12\x12\n\x03url\x18\x02 \x01(\tH\x00R\x03url\x12\x45\n\x07headers\x18\n \x03(\x0b\x32+.apigpu.worker.v1.FileLocation.HeadersEntryR\x07headers\x1a:\n\x0cHeadersEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x11\n\x08location\x12\x05\xbaH\x02\x08\x01\"\xc5\x03\n\tTaskEvent\x12\x1d\n\nattempt_id\x18\x01 \x01(\tR\tattemptId\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\x12\x39\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\teventTime\x12\x15\n\x06run_id\x18\x14 \x01(\tR\x05runId\x12\x39\n\x07started\x18\x04 \x01(\x0b\x32\x1d.apigpu.worker.v1.TaskStartedH\x00R\x07started\x12<\n\x08progress\x18\x05 \x01(\x0b\x32\x1e.apigpu.worker.v1.ItemProgressH\x00R\x08progress\x12\x36\n\x06result\x18\x06 \x01(\x0b\x32\x1c.apigpu.worker.v1.ItemResultH\x00R\x06result\x12<\n\x08\x66inished\x18\x07 \x01(\x0b\x32\x1e.apigpu.worker.v1.TaskFinishedH\x00R\x08\x66inished\x12\x33\n\x05\x61live\x18\x08 \x01(\x0b\x32\x1b.apigpu.worker.v1.TaskAliveH\x00R\x05\x61liveB\x07\n\x05\x65vent\"\x95\x01\n\x0bTaskStarted\x12\x1b\n\tworker_id\x18\x01 \x01(\tR\x08workerId\x12\x10\n\x03gpu\x18\n \x01(\tR\x03gpu\x12\x18\n\x07version\x18\x0b \x01(\tR\x07version\x12=\n\rstart_up_time\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x0bstartUpTime\"\x0b\n\tTaskAlive\"^\n\x0cItemProgress\x12\x17\n\x07item_id\x18\x01 \x01(\tR\x06itemId\x12\x35\n\x08progress\x18\x02 \x01(\x0b\x32\x19.apigpu.video.v1.ProgressR\x08progress\"\x8e\x01\n\nItemResult\x12\x17\n\x07item_id\x18\x01 \x01(\tR\x06itemId\x12\x31\n\x06output\x18\x02 \x01(\x0b\x32\x17.apigpu.video.v1.OutputH\x00R\x06output\x12*\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00R\x05\x65rrorB\x08\n\x06result\"F\n\x0cTaskFinished\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32\x1c.apigpu.worker.v1.ItemResultR\x07results\"\x18\n\x16GetCapabilitiesRequest\"\xfa\x01\n\x0c\x43\x61pabilities\x12\x1b\n\tworker_id\x18\x01 \x01(\tR\x08workerId\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12%\n\x0e\x66\x66mpeg_version\x18\x03 \x01(\tR\rffmpegVersion\x12\x38\n\x08\x65ncoders\x18\x04 \x03(\x0b\x32\x1c.apigpu.video.v1.EncoderInfoR\x08\x65ncoders\x12,\n\x12max_parallel_items\x18\x05 \x01(\x05R\x10maxParallelItems\x12\x10\n\x03gpu\x18\n \x01(\tR\x03gpu\x12\x12\n\x04\x63\x61ge\x18\x14 \x03(\tR\x04\x63\x61ge2\xb8\x01\n\rWorkerService\x12J\n\x07\x45xecute\x12 .apigpu.worker.v1.ExecuteRequest\x1a\x1b.apigpu.worker.v1.TaskEvent0\x01\x12[\n\x0fGetCapabilities\x12(.apigpu.worker.v1.GetCapabilitiesRequest\x1a\x1e.apigpu.worker.v1.Capabilitiesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%apigpu/worker/v1/worker_service.proto\x12\x10\x61pigpu.worker.v1\x1a\x19\x61pigpu/video/v1/job.proto\x1a apigpu/video/v1/operations.proto\x1a#apigpu/video/v1/video_service.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"D\n\x0e\x45xecuteRequest\x12\x32\n\x04task\x18\x01 \x01(\x0b\x32\x16.apigpu.worker.v1.TaskB\x06\xbaH\x03\xc8\x01\x01R\x04task\"\xc0\x05\n\x04Task\x12\x17\n\x02id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x02id\x12&\n\nattempt_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\tattemptId\x12\x10\n\x03job\x18\x03 \x01(\tR\x03job\x12\x34\n\x07\x63\x61ption\x18\x04 \x01(\x0b\x32\x18.apigpu.video.v1.CaptionH\x00R\x07\x63\x61ption\x12K\n\x10images_to_videos\x18\x05 \x01(\x0b\x32\x1f.apigpu.video.v1.ImagesToVideosH\x00R\x0eimagesToVideos\x12\x38\n\tadd_audio\x18\x06 \x01(\x0b\x32\x19.apigpu.video.v1.AddAudioH\x00R\x08\x61\x64\x64\x41udio\x12:\n\x05items\x18\x07 \x03(\x0b\x32\x1a.apigpu.worker.v1.TaskItemB\x08\xbaH\x05\x92\x01\x02\x08\x01R\x05items\x12\x37\n\x05\x66iles\x18\x08 \x03(\x0b\x32!.apigpu.worker.v1.Task.FilesEntryR\x05\x66iles\x12\x45\n\ntime_limit\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationB\x0b\xbaH\x08\xaa\x01\x02*\x00\xc8\x01\x01R\ttimeLimit\x12\x36\n\x06permit\x18\x12 \x01(\x0b\x32\x1e.apigpu.worker.v1.FileLocationR\x06permit\x12!\n\x0ctrace_parent\x18\x1e \x01(\tR\x0btraceParent\x12#\n\rshared_inputs\x18P \x03(\tR\x0csharedInputs\x1aX\n\nFilesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32\x1e.apigpu.worker.v1.FileLocationR\x05value:\x02\x38\x01\x42\x12\n\toperation\x12\x05\xbaH\x02\x08\x01\"\xa4\x01\n\x08TaskItem\x12\x17\n\x02id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x02id\x12>\n\x06target\x18\x02 \x01(\x0b\x32\x1e.apigpu.worker.v1.FileLocationB\x06\xbaH\x03\xc8\x01\x01R\x06target\x12?\n\x0blong_target\x18P \x01(\x0b\x32\x1e.apigpu.worker.v1.FileLocationR\nlongTarget\"\xf4\x01\n\x0c\x46ileLocation\x12\x14\n\x04path\x18\x01 \x01(\tH\x00R\x04path\x12\x12\n\x03url\x18\x02 \x01(\tH\x00R\x03url\x12\x45\n\x07headers\x18\n \x03(\x0b\x32+.apigpu.worker.v1.FileLocation.HeadersEntryR\x07headers\x12$\n\tmax_bytes\x18P \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x08maxBytes\x1a:\n\x0cHeadersEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x11\n\x08location\x12\x05\xbaH\x02\x08\x01\"\xc5\x03\n\tTaskEvent\x12\x1d\n\nattempt_id\x18\x01 \x01(\tR\tattemptId\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\x12\x39\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\teventTime\x12\x15\n\x06run_id\x18\x14 \x01(\tR\x05runId\x12\x39\n\x07started\x18\x04 \x01(\x0b\x32\x1d.apigpu.worker.v1.TaskStartedH\x00R\x07started\x12<\n\x08progress\x18\x05 \x01(\x0b\x32\x1e.apigpu.worker.v1.ItemProgressH\x00R\x08progress\x12\x36\n\x06result\x18\x06 \x01(\x0b\x32\x1c.apigpu.worker.v1.ItemResultH\x00R\x06result\x12<\n\x08\x66inished\x18\x07 \x01(\x0b\x32\x1e.apigpu.worker.v1.TaskFinishedH\x00R\x08\x66inished\x12\x33\n\x05\x61live\x18\x08 \x01(\x0b\x32\x1b.apigpu.worker.v1.TaskAliveH\x00R\x05\x61liveB\x07\n\x05\x65vent\"\x95\x01\n\x0bTaskStarted\x12\x1b\n\tworker_id\x18\x01 \x01(\tR\x08workerId\x12\x10\n\x03gpu\x18\n \x01(\tR\x03gpu\x12\x18\n\x07version\x18\x0b \x01(\tR\x07version\x12=\n\rstart_up_time\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x0bstartUpTime\"\x0b\n\tTaskAlive\"^\n\x0cItemProgress\x12\x17\n\x07item_id\x18\x01 \x01(\tR\x06itemId\x12\x35\n\x08progress\x18\x02 \x01(\x0b\x32\x19.apigpu.video.v1.ProgressR\x08progress\"\x8e\x01\n\nItemResult\x12\x17\n\x07item_id\x18\x01 \x01(\tR\x06itemId\x12\x31\n\x06output\x18\x02 \x01(\x0b\x32\x17.apigpu.video.v1.OutputH\x00R\x06output\x12*\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00R\x05\x65rrorB\x08\n\x06result\"F\n\x0cTaskFinished\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32\x1c.apigpu.worker.v1.ItemResultR\x07results\"\x18\n\x16GetCapabilitiesRequest\"\xfa\x01\n\x0c\x43\x61pabilities\x12\x1b\n\tworker_id\x18\x01 \x01(\tR\x08workerId\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12%\n\x0e\x66\x66mpeg_version\x18\x03 \x01(\tR\rffmpegVersion\x12\x38\n\x08\x65ncoders\x18\x04 \x03(\x0b\x32\x1c.apigpu.video.v1.EncoderInfoR\x08\x65ncoders\x12,\n\x12max_parallel_items\x18\x05 \x01(\x05R\x10maxParallelItems\x12\x10\n\x03gpu\x18\n \x01(\tR\x03gpu\x12\x12\n\x04\x63\x61ge\x18\x14 \x03(\tR\x04\x63\x61ge2\xb8\x01\n\rWorkerService\x12J\n\x07\x45xecute\x12 .apigpu.worker.v1.ExecuteRequest\x1a\x1b.apigpu.worker.v1.TaskEvent0\x01\x12[\n\x0fGetCapabilities\x12(.apigpu.worker.v1.GetCapabilitiesRequest\x1a\x1e.apigpu.worker.v1.Capabilitiesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,34 +60,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FILELOCATION_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_FILELOCATION'].oneofs_by_name['location']._loaded_options = None
   _globals['_FILELOCATION'].oneofs_by_name['location']._serialized_options = b'\272H\002\010\001'
+  _globals['_FILELOCATION'].fields_by_name['max_bytes']._loaded_options = None
+  _globals['_FILELOCATION'].fields_by_name['max_bytes']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_EXECUTEREQUEST']._serialized_start=276
   _globals['_EXECUTEREQUEST']._serialized_end=344
   _globals['_TASK']._serialized_start=347
   _globals['_TASK']._serialized_end=1051
   _globals['_TASK_FILESENTRY']._serialized_start=943
   _globals['_TASK_FILESENTRY']._serialized_end=1031
-  _globals['_TASKITEM']._serialized_start=1053
-  _globals['_TASKITEM']._serialized_end=1152
-  _globals['_FILELOCATION']._serialized_start=1155
-  _globals['_FILELOCATION']._serialized_end=1361
-  _globals['_FILELOCATION_HEADERSENTRY']._serialized_start=1284
-  _globals['_FILELOCATION_HEADERSENTRY']._serialized_end=1342
-  _globals['_TASKEVENT']._serialized_start=1364
-  _globals['_TASKEVENT']._serialized_end=1817
-  _globals['_TASKSTARTED']._serialized_start=1820
-  _globals['_TASKSTARTED']._serialized_end=1969
-  _globals['_TASKALIVE']._serialized_start=1971
-  _globals['_TASKALIVE']._serialized_end=1982
-  _globals['_ITEMPROGRESS']._serialized_start=1984
-  _globals['_ITEMPROGRESS']._serialized_end=2078
-  _globals['_ITEMRESULT']._serialized_start=2081
-  _globals['_ITEMRESULT']._serialized_end=2223
-  _globals['_TASKFINISHED']._serialized_start=2225
-  _globals['_TASKFINISHED']._serialized_end=2295
-  _globals['_GETCAPABILITIESREQUEST']._serialized_start=2297
-  _globals['_GETCAPABILITIESREQUEST']._serialized_end=2321
-  _globals['_CAPABILITIES']._serialized_start=2324
-  _globals['_CAPABILITIES']._serialized_end=2574
-  _globals['_WORKERSERVICE']._serialized_start=2577
-  _globals['_WORKERSERVICE']._serialized_end=2761
+  _globals['_TASKITEM']._serialized_start=1054
+  _globals['_TASKITEM']._serialized_end=1218
+  _globals['_FILELOCATION']._serialized_start=1221
+  _globals['_FILELOCATION']._serialized_end=1465
+  _globals['_FILELOCATION_HEADERSENTRY']._serialized_start=1388
+  _globals['_FILELOCATION_HEADERSENTRY']._serialized_end=1446
+  _globals['_TASKEVENT']._serialized_start=1468
+  _globals['_TASKEVENT']._serialized_end=1921
+  _globals['_TASKSTARTED']._serialized_start=1924
+  _globals['_TASKSTARTED']._serialized_end=2073
+  _globals['_TASKALIVE']._serialized_start=2075
+  _globals['_TASKALIVE']._serialized_end=2086
+  _globals['_ITEMPROGRESS']._serialized_start=2088
+  _globals['_ITEMPROGRESS']._serialized_end=2182
+  _globals['_ITEMRESULT']._serialized_start=2185
+  _globals['_ITEMRESULT']._serialized_end=2327
+  _globals['_TASKFINISHED']._serialized_start=2329
+  _globals['_TASKFINISHED']._serialized_end=2399
+  _globals['_GETCAPABILITIESREQUEST']._serialized_start=2401
+  _globals['_GETCAPABILITIESREQUEST']._serialized_end=2425
+  _globals['_CAPABILITIES']._serialized_start=2428
+  _globals['_CAPABILITIES']._serialized_end=2678
+  _globals['_WORKERSERVICE']._serialized_start=2681
+  _globals['_WORKERSERVICE']._serialized_end=2865
 # @@protoc_insertion_point(module_scope)

@@ -166,21 +166,27 @@ class TaskItem(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
+    LONG_TARGET_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The item's id in the job."""
     @_builtins.property
     def target(self) -> Global___FileLocation:
         """Where the result goes. It appears there complete and verified, or not at all."""
 
+    @_builtins.property
+    def long_target(self) -> Global___FileLocation:
+        """Where a result goes instead that is longer than `target.max_bytes`. Unset: nowhere."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         target: Global___FileLocation | None = ...,
+        long_target: Global___FileLocation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["long_target", b"long_target", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "long_target", b"long_target", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,10 +221,13 @@ class FileLocation(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """A path on a disk that orchestrator and worker share."""
     url: _builtins.str
     """An http or https address, signed: GET for an input, PUT for a result."""
+    max_bytes: _builtins.int
+    """The most bytes that a PUT can bring there. 0: no limit is known."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Headers that the store wants with a PUT."""
@@ -229,10 +238,11 @@ class FileLocation(_message.Message):
         path: _builtins.str = ...,
         url: _builtins.str = ...,
         headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        max_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "path", b"path", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "location", b"location", "path", b"path", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "location", b"location", "max_bytes", b"max_bytes", "path", b"path", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_location: _TypeAlias = _typing.Literal["path", "url"]  # noqa: Y015
     _WhichOneofArgType_location: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
