@@ -33,6 +33,7 @@ from gpu_worker.service import WorkerService
 from gpu_worker.settings import WorkerSettings
 from gpu_worker.workspace import Workspaces
 from tests.http_server import serving
+from tests.integration.media.test_cage import HAS_LANDLOCK, does
 from tests.requests import blamed_by, reason_of, seconds
 
 NO_TOOLS = Toolbox(Path("/nowhere/ffmpeg"), "0", (), 1)
@@ -300,3 +301,18 @@ async def test_a_cancel_stops_the_work_whether_or_not_the_caller_reads(
         async with asyncio.timeout(SOON_S):
             while folders_in_use(work_dir):
                 await asyncio.to_thread(lambda: None)
+
+
+@pytest.mark.skipif(not HAS_LANDLOCK, reason="this kernel has no Landlock")
+async def test_what_an_item_starts_is_in_its_cage(tmp_path: Path, play: Play) -> None:
+    """The file of another item, read by a child of this one."""
+    foreign, told = tmp_path / "foreign", []
+    foreign.write_text("of another job")
+
+    async def act(item_id: str, context: ItemContext) -> None:
+        told.append(await does(f"print(open({str(foreign)!r}).read())", context.workspace))
+
+    play(act)
+    async with worker_with(tmp_path / "work") as (stub, _):
+        await results_of(stub.Execute(request(tmp_path, "a")))
+    assert len(told) == 1 and "PermissionError" in told[0], told
