@@ -9,7 +9,7 @@ BIN := .venv/bin
 # The distribution's FFmpeg, where there is one: older than the bundled one, and that of the worker's
 # image. What stands on FFmpeg is tested with both.
 SECOND_FFMPEG ?= $(wildcard /usr/bin/ffmpeg)
-SECOND_TESTS := $(addprefix tests/integration/media/test_,hostile.py encoders.py nvenc_driver.py \
+SECOND_TESTS := $(addprefix tests/integration/media/test_,hostile.py encoders.py nvenc_driver.py full_disk.py \
   camera.py images.py add_audio.py soundtrack.py verify.py caption_style.py)
 # Tools find each other (buf calls its plugins) and the project through the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -22,6 +22,7 @@ from apigpu.worker.v1.worker_service_pb2 import FileLocation
 from google.rpc import code_pb2
 
 from apigpu_common.errors import ServiceError
+from gpu_worker import full_disk
 from gpu_worker.fetch_errors import host_of, is_passing
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ async def deliver(
     path: Path, target: FileLocation, long_target: FileLocation | None = None
 ) -> None:
     """Put `path` at `target`, or at `long_target` where it is too long for that. Raises
-    ServiceError: DELIVERY_FAILED, retryable, or RESULT_TOO_LONG."""
+    ServiceError: DELIVERY_FAILED or WORKER_DISK_FULL, retryable, or RESULT_TOO_LONG."""
     size_bytes = path.stat().st_size
     if 0 < target.max_bytes < size_bytes:
         if long_target is None or not long_target.WhichOneof("location"):
@@ -68,6 +69,8 @@ async def _place(path: Path, target: Path) -> None:
         raise
     except OSError as error:
         log.error("a result cannot be stored: %s", error)
+        if error.errno in full_disk.CODES:
+            raise full_disk.disk_full("the result") from error
         raise _failed() from error
 
 

@@ -63,15 +63,6 @@ def too_slow(host: str, bytes_per_s: int) -> ServiceError:
     )
 
 
-def disk_full() -> ServiceError:
-    return ServiceError(
-        code_pb2.RESOURCE_EXHAUSTED,
-        "WORKER_DISK_FULL",
-        "The worker's disk has no room for this input.",
-        retryable=True,  # another worker may have
-    )
-
-
 def refused(host: str, what: str) -> InvalidInput:
     return InvalidInput("SOURCE_REFUSED", f"{host} {what}.")
 

@@ -4,7 +4,6 @@ it comes fast enough."""
 from __future__ import annotations
 
 import asyncio
-import errno
 import re
 import shutil
 import time
@@ -18,12 +17,11 @@ import aiohttp
 import yarl
 from aiofiles.threadpool.binary import AsyncBufferedIOBase
 
-from gpu_worker import fetch_errors, fetch_url
+from gpu_worker import fetch_errors, fetch_url, full_disk
 
 _QUEUED_CHUNKS = 64
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LONGEST_PAUSE_S = 20.0
 # A time of change is as good as a strong tag where the answer is so much younger (RFC 9110).
 _SETTLED = timedelta(seconds=60)
@@ -97,7 +95,7 @@ class Download:
         """Raise before anything comes that the disk cannot hold."""
         free_bytes = shutil.disk_usage(self.path.parent).free
         if self.total_bytes - self.done_bytes > free_bytes:
-            raise fetch_errors.disk_full()
+            raise full_disk.disk_full("this input")
 
     def _check_speed(self, more_bytes: int) -> None:
         began_at, window_bytes = self._window
@@ -210,8 +208,8 @@ async def _store(
     finally:
         await writer.close()
     if writer.failure is not None:
-        if writer.failure.errno in _FULL:
-            raise fetch_errors.disk_full()
+        if writer.failure.errno in full_disk.CODES:
+            raise full_disk.disk_full("this input")
         raise writer.failure
 
 

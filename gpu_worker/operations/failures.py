@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from apigpu_common.errors import InternalError, InvalidInput, ServiceError
+from gpu_worker import full_disk
 from gpu_worker.media.process import ChildFailed
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ def encoding_failed(error: ChildFailed, field: str) -> ServiceError:
         return InvalidInput(
             "MEDIA_UNREADABLE", "Most of the video cannot be decoded: it is damaged.", field=field
         )
+    if any(words in error.stderr for words in full_disk.WORDS):
+        return full_disk.disk_full("the result")
     # The inputs were examined before and found good: another try may succeed.
     return InternalError(
         "ENCODING_FAILED", f"The encoder gave up (code {error.code}).", retryable=True
