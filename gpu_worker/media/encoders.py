@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _TRY_TIMEOUT_S = 60.0
 _GOP_S = 5  # at most so many seconds between keyframes, so that players can seek
+_WAITING_THREADS = 2
+_MAX_THREADS = 16  # x265 refuses more; x264 loses quality
 
 
 @dataclass
@@ -49,10 +51,10 @@ class _Running:
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    """An encoder, ready to be put into FFmpeg's command. threads: for software."""
+    """An encoder, ready to be put into FFmpeg's command. cpus: that software may use."""
 
     profile: Profile
-    threads: int
+    cpus: int
 
     @property
     def limits(self) -> Limits:
@@ -64,8 +66,14 @@ class EncodeOptions:
             *("-c:v", self.profile.name, *self.profile.options, "-pix_fmt", "yuv420p"),
             *("-fps_mode", "vfr"),  # every picture keeps its own time
             *("-g", str(max(1, round(frame_rate * _GOP_S)))),
-            *([] if self.profile.hardware else ["-threads", str(self.threads)]),
+            *([] if self.profile.hardware else ["-threads", str(self._threads)]),
         ]
+
+    @property
+    def _threads(self) -> int:
+        """Frames wait for each other: so many threads more than CPUs keep all CPUs busy."""
+        wanted = self.cpus + _WAITING_THREADS if self.cpus > 1 else 1
+        return min(wanted, _MAX_THREADS)
 
 
 # Makes the whole file and measures it.
@@ -79,7 +87,7 @@ class Toolbox:
     ffmpeg: Path
     ffmpeg_version: str
     encoders: tuple[EncoderProbe, ...]
-    threads: int
+    cpus: int
     policy: HardwarePolicy = field(default_factory=HardwarePolicy)
     cage: CageReport = field(default_factory=CageReport)
     _running: _Running = field(default_factory=_Running, compare=False)
@@ -121,7 +129,7 @@ class Toolbox:
     async def _run(self, run: Encode, profile: Profile) -> Output:
         with self._running.one_more(profile.hardware) as count:
             # Several encoders with a thread each get more done than each with all threads.
-            return await run(EncodeOptions(profile, max(1, self.threads // count)))
+            return await run(EncodeOptions(profile, max(1, self.cpus // count)))
 
 
 def bundled_ffmpeg() -> Path:

@@ -46,7 +46,7 @@ async def images_to_videos(task: Task, item_id: str, context: ItemContext) -> Ou
     path = await context.fetch(image.image, field)
     context.report(stage(job_pb2.STAGE_PROBING, frames_total=frames))
     found = await asyncio.to_thread(sniff.require, path, "image", field)
-    threads = min(context.tools.threads, _RENDER_THREADS)
+    threads = min(context.tools.cpus, _RENDER_THREADS)
     clip = Clip(str(path), found.demuxer, width, height, frames, move, bars, threads)
     source = await asyncio.to_thread(renderer, clip, context.workspace)
 

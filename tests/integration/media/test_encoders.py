@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from apigpu_common.errors import InternalError
-from gpu_worker.media.encoders import Toolbox, discover
+from gpu_worker.media.encoders import EncodeOptions, Toolbox, discover
 from gpu_worker.media.profiles import ALL, CODECS, Profile, profile
 from tests import media_samples
 from tests.media_samples import watch
@@ -35,9 +35,23 @@ async def test_an_ffmpeg_on_the_path_is_not_taken_unasked(
     assert (await discover(None)).ffmpeg_version != "impostor"
 
 
-async def test_a_worker_has_the_threads_of_its_container(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_has_the_cpus_of_its_container(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNPOD_CPU_COUNT", "1")
-    assert (await discover(None)).threads == 1
+    assert (await discover(None)).cpus == 1
+
+
+@pytest.mark.parametrize(
+    "profile", [each for each in ALL if not each.hardware], ids=lambda profile: profile.name
+)
+async def test_a_machine_with_many_cpus_can_encode_too(profile: Profile) -> None:
+    """x265 refuses more than 16 threads."""
+    arguments = EncodeOptions(profile, 96).arguments(24)
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=256x256:rate=24:duration=0.2")
+    process = await asyncio.create_subprocess_exec(
+        media_samples.ffmpeg_path(),
+        *("-loglevel", "error", *picture, *arguments, "-f", "null", "-"),
+    )
+    assert await asyncio.wait_for(process.wait(), 60) == 0
 
 
 async def test_an_ffmpeg_that_does_not_run_is_named(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ async def test_encoders_that_run_beside_each_other_share_the_cpus() -> None:
         return Output()
 
     await box.encode(outer, AUTO, 10.0, FIELD)
-    assert threads == ["2", "1", "1"]
+    assert threads == ["4", "1", "1"], "two beyond the CPUs, where there are several"
 
 
 @given(quality=st.integers(1, 50), codec=st.sampled_from(CODECS), hardware=st.booleans())
