@@ -16,7 +16,7 @@ from apigpu_common.errors import InternalError
 from orchestrator.files.storage import MAX_PUT_BYTES, FileStorage
 
 # What no store of the three kinds goes beyond.
-_LONGEST_S = 7 * 24 * 3600
+LONGEST_S = 7 * 24 * 3600
 # What a link that is none to a file is signed for.
 PERMIT = "PERMIT"
 # A PUT without it makes no blob; other stores do not know it.
@@ -69,7 +69,7 @@ class Links:
 
     async def get(self, key: str, filename: str, lifetime_s: float) -> tuple[str, float | None]:
         """A link that gives a file, and when it expires (Unix time); None: never."""
-        lifetime_s = min(lifetime_s, _LONGEST_S)
+        lifetime_s = min(lifetime_s, LONGEST_S)
         if self._public_url:
             return f"{self._public_url}/{quote(key)}", None
         expires = time.time() + lifetime_s
@@ -81,7 +81,7 @@ class Links:
         """Where a worker finds a file."""
         if self.direct:
             return FileLocation(
-                url=await self._storage.sign("GET", key, min(lifetime_s, _LONGEST_S))
+                url=await self._storage.sign("GET", key, min(lifetime_s, LONGEST_S))
             )
         return FileLocation(url=self._own("GET", key, int(time.time() + lifetime_s), ""))
 
@@ -89,7 +89,7 @@ class Links:
         """Where a file is put. size_bytes: its length, which our own address insists on."""
         if not self.direct:
             return self.own_target(key, lifetime_s, size_bytes)
-        url = await self._storage.sign("PUT", key, min(lifetime_s, _LONGEST_S))
+        url = await self._storage.sign("PUT", key, min(lifetime_s, LONGEST_S))
         headers = _AZURE if self._storage.is_azure else {}
         return FileLocation(url=url, headers=headers, max_bytes=MAX_PUT_BYTES)
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from orchestrator.background import Background
 from orchestrator.files import arrivals
 from orchestrator.files.arrivals import Wanted
+from orchestrator.files.links import LONGEST_S
 from orchestrator.files.rooms import Files
 from orchestrator.settings import Settings
 
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 _SHORTEST_PAUSE_S = 1.0
 # Longer than any link for an upload is good.
-_LINKED_UPLOAD = timedelta(days=8)
+_LINKED_UPLOAD = timedelta(seconds=LONGEST_S, days=1)
 
 
 class Sweeper(Background):

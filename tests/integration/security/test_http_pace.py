@@ -29,6 +29,7 @@ from tests.doors import doors_to
 from tests.integration.security.test_http_attacks import ENDS_WITHIN_S, attacking, service
 from tests.scripted_worker import ScriptedWorker, Sender, serve
 from tests.services import connect, kept_files, settings
+from tests.waiting import until
 
 LINK_KEY = "a-key-for-links-of-32-characters"
 CAPTION = {"url_video": "https://example.com/a.mp4", "url_srt": "https://example.com/a.srt"}
@@ -199,9 +200,8 @@ async def test_who_waits_for_us_to_read_is_not_too_slow(
 
 
 async def arrived(data_dir: Path, size_bytes: int) -> None:
-    """Wait until so much of an upload is on the disk, up to the test's time limit."""
-    while sum(path.stat().st_size for path in kept_files(data_dir)) < size_bytes:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+    """Wait until so much of an upload is on the disk."""
+    await until(lambda: sum(path.stat().st_size for path in kept_files(data_dir)) >= size_bytes)
 
 
 async def post(http: aiohttp.ClientSession, body: dict[str, str]) -> Any:

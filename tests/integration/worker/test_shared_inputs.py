@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from tests.http_server import serving
 from tests.integration.worker.test_worker import files_in_the_making, picture
 from tests.scripted_worker import ScriptedWorker, serve
 from tests.services import in_process, worker_process
+from tests.waiting import until
 
 
 @dataclass
@@ -53,12 +54,6 @@ async def shared_by(folder: Path, keep_s: float = 60.0) -> AsyncIterator[SharedI
 async def got(inputs: Inputs, uri: str) -> bytes:
     path = await inputs.get(requests.source(uri), "images[0].image", {}, lambda _: None)
     return path.read_bytes()
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Up to the test's time limit."""
-    while not true():  # noqa: ASYNC110
-        await asyncio.sleep(0.005)
 
 
 def folders(work_dir: Path) -> list[Path]:
