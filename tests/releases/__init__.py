@@ -34,7 +34,9 @@ def environment(tree: Path) -> dict[str, str]:
 
 def previous(folder: Path) -> Path:
     with tarfile.open(PREVIOUS) as archive:
-        archive.extractall(folder, filter="data")
+        # Python before 3.11.4 knows no filters; it takes this for an attribute like any other.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(folder)
     return folder
 
 
